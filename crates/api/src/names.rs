@@ -1,0 +1,53 @@
+//! Every label, header, annotation and object name that the mesh, the user or the original project knows.
+//! Source: seed (spelling as printed there), contract sections 1 to 4.
+
+/// API group and version of `ServiceFence`.
+pub const FENCE_API_VERSION: &str = "microservice.slime.io/v1alpha1";
+/// Kind of the fence resource.
+pub const FENCE_KIND: &str = "ServiceFence";
+/// API group and version of `SlimeBoot`.
+pub const SLIME_BOOT_API_VERSION: &str = "config.netease.com/v1alpha1";
+/// API version in which Sidecars are written (the seed prints it; Istio serves others too).
+pub const SIDECAR_API_VERSION: &str = "networking.istio.io/v1beta1";
+
+/// Label on a Service or Namespace that turns automatic fencing on (`"true"`) or off (`"false"`).
+pub const SERVICE_FENCED_LABEL: &str = "slime.io/serviceFenced";
+/// Label that tells fences made by the controller from fences made by hand.
+pub const CREATED_BY_LABEL: &str = "app.kubernetes.io/created-by";
+/// Value of [`CREATED_BY_LABEL`] on fences that the controller made.
+pub const FENCE_CONTROLLER: &str = "fence-controller";
+/// Istio's revision label.
+pub const REVISION_LABEL: &str = "istio.io/rev";
+
+/// Request header: original destination `ip:port` of the caller's connection.
+pub const ORIG_DEST_HEADER: &str = "Slime-Orig-Dest";
+/// Request header: namespace of the caller, for completing short host names.
+pub const SOURCE_NS_HEADER: &str = "Slime-Source-Ns";
+
+/// Name of the fallback: its Service, Deployment, ServiceAccount, ConfigMap.
+pub const GLOBAL_SIDECAR: &str = "global-sidecar";
+/// Label of the ConfigMap that tells the global-sidecar its ports.
+pub const CONFIG_LABEL: &str = "lazyload.slime.io/config";
+/// Name of the bootstrap ConfigMap and of the cluster that receives access logs.
+pub const ACCESS_LOG_SOURCE: &str = "lazyload-accesslog-source";
+/// EnvoyFilter that sends unmatched traffic to the global-sidecar.
+pub const TO_GLOBAL_SIDECAR: &str = "to-global-sidecar";
+/// EnvoyFilter that makes the global-sidecar's proxy log to the controller.
+pub const GLOBAL_SIDECAR_ACCESS_LOG: &str = "global-sidecar-accesslog";
+/// Proxy metadata key by which EnvoyFilters recognise a global-sidecar's proxy.
+pub const SLIME_APP_METADATA: &str = "SLIME_APP";
+/// Value of [`SLIME_APP_METADATA`].
+pub const SLIME_APP_VALUE: &str = "LAZYLOAD_GLOBAL_SIDECAR";
+
+/// Field manager of everything that Lazyload writes by server-side apply.
+pub const FIELD_MANAGER: &str = "lazyload";
+
+/// Istio's root namespace unless set otherwise.
+pub const DEFAULT_ISTIO_NAMESPACE: &str = "istio-system";
+/// Namespace of the controller unless set otherwise.
+pub const DEFAULT_SLIME_NAMESPACE: &str = "mesh-operator";
+/// DNS suffix of cluster-local services.
+pub const SERVICE_DOMAIN_SUFFIX: &str = ".svc.cluster.local";
+
+/// Where the controller finds its settings when `--config` is not given.
+pub const DEFAULT_CONFIG_PATH: &str = "/etc/slime/config/cfg";

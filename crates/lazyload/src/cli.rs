@@ -1,0 +1,73 @@
+//! The command line: what can be asked of the binary, in the words of its users.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use lazyload_api::names;
+
+/// On-demand service configuration for Istio meshes.
+///
+/// Each fenced workload gets a Sidecar with only the hosts that it calls. Unknown hosts are served through the global-sidecar, whose access
+/// log tells the controller who called whom; the next call is direct.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lazyload",
+    version,
+    after_help = "Exit codes: 0 done; 1 something failed while running; 2 the command line, a file or the settings cannot be used."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the cluster, learn from access logs, write ServiceFences and Sidecars.
+    Controller(ControllerArgs),
+    /// Serve requests for hosts that a fenced workload does not know yet.
+    GlobalSidecar,
+    /// Print the CRDs, ready for `kubectl apply --server-side -f -`.
+    Crds,
+    /// Print every object that a SlimeBoot stands for, as YAML.
+    Render(RenderArgs),
+    /// Tell the seed's story without a cluster: first visit through the global-sidecar, second visit direct.
+    Demo(DemoArgs),
+}
+
+/// Arguments of `lazyload controller`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Cluster access: KUBECONFIG, or the service account when run in a pod.
+Environment: POD_NAMESPACE or WATCH_NAMESPACE (namespace of the installation, default of global.slimeNamespace), POD_NAME, LOG_LEVEL.
+Listeners, from the settings: global.misc.logSourcePort (access logs, :8082), global.misc.aux-addr (health and metrics, :8081),
+global.misc.metrics-addr (metrics, :8080).
+Exit codes: 0 ended by a signal; 1 something failed while running; 2 the settings cannot be used.")]
+pub struct ControllerArgs {
+    /// Settings: one module entry of a SlimeBoot, as JSON or YAML. A missing default file means default settings.
+    #[arg(long, value_name = "FILE", default_value = names::DEFAULT_CONFIG_PATH)]
+    pub config: PathBuf,
+}
+
+/// Arguments of `lazyload render`.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// File with one SlimeBoot, as YAML or JSON; `-` for standard input.
+    #[arg(short, long, value_name = "SLIMEBOOT.yaml")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `lazyload demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Leave everything running afterwards, with the folder to play with; end with Ctrl-C.
+    #[arg(long)]
+    pub keep: bool,
+    /// Use the YAML of this folder (Services, Pods, VirtualServices, ServiceFences, SlimeBoot) instead of the built-in example.
+    #[arg(long, value_name = "DIR")]
+    pub mesh: Option<PathBuf>,
+    /// Replay this access log (Envoy's text format as Istio writes it, or Istio's JSON) and print the Sidecars that would result.
+    #[arg(long, value_name = "FILE", requires = "mesh")]
+    pub access_log: Option<PathBuf>,
+}

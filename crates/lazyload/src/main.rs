@@ -1,0 +1,22 @@
+//! THE ACTS: the one binary. `cli` reads the command line, `run` composes each command from the verb folders
+//! (`watch`, `observe`, `apply`, `forward`, `admin`), which touch the world and decide nothing.
+//! Never decides: what should be is computed in `lazyload-logic`.
+
+mod cli;
+mod process;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return process::exit::report(&anyhow::anyhow!("a TLS provider was installed twice"));
+    }
+    match run::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => process::exit::report(&error),
+    }
+}

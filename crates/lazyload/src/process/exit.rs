@@ -1,0 +1,32 @@
+//! From an error to a message and an exit code.
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Marks an error as the user's to mend: the process ends with 2 instead of 1.
+#[derive(Debug)]
+pub struct BadInput(pub String);
+
+impl fmt::Display for BadInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadInput {}
+
+/// Prints the error's chain to standard error and returns the exit code. A reader that went away (`| head`) is no failure.
+#[must_use]
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    let text: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let written = writeln!(std::io::stderr(), "lazyload: {}", text.join(": "));
+    let bad_input = error.chain().any(<dyn std::error::Error>::is::<BadInput>);
+    ExitCode::from(if bad_input && written.is_ok() { 2 } else { 1 })
+}

@@ -1,0 +1,19 @@
+//! Owns one composition root for each command.
+//! Never decides and never parses: it wires the verb folders to the decisions and waits for the end.
+//! Next: the command that interests you.
+
+use crate::cli::Command;
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// Whatever ended it, with the object or file that it is about.
+pub fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Controller(_) => anyhow::bail!("under construction"),
+        Command::GlobalSidecar => anyhow::bail!("under construction"),
+        Command::Crds => anyhow::bail!("under construction"),
+        Command::Render(_) => anyhow::bail!("under construction"),
+        Command::Demo(_) => anyhow::bail!("under construction"),
+    }
+}

@@ -1,0 +1,6 @@
+//! THE DECISIONS: pure functions from what is seen (cluster, traffic, settings) to what should be (fences, Sidecars, routes).
+//! Never reads a clock, a file or a socket: `now` is an argument, input and output are values.
+//! Next: `state` ties the folders together; `lazyload` (the binary) feeds it and carries out what it plans.
+
+pub mod settings;
+pub mod types;

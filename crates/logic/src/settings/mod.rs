@@ -1,0 +1,110 @@
+//! Owns the effective settings of one lazyload module, resolved from what the user wrote.
+//! Never guesses silently: what is wrong is an error with its path, what is odd is a warning.
+//! Next: `reader` for how values are read, `resolve` for which spelling wins.
+
+mod reader;
+mod resolve;
+
+pub use reader::SettingsError;
+pub use resolve::{Context, Resolved, resolve};
+
+/// Whether one global-sidecar serves the whole mesh or each listed namespace has its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GlobalSidecarMode {
+    /// One for the mesh.
+    #[default]
+    Cluster,
+    /// One for each namespace of `general.namespace`.
+    Namespace,
+}
+
+/// Where calls are learned from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricSource {
+    /// The global-sidecar's access log.
+    #[default]
+    AccessLog,
+    /// Prometheus queries.
+    Prometheus,
+}
+
+/// A rule that sends some unmatched domains elsewhere than to the global-sidecar.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dispatch {
+    /// Name of the virtual host; scalars such as `163` are taken as text.
+    pub name: String,
+    /// Envoy virtual host domains.
+    pub domains: Vec<String>,
+    /// Cluster, `_GLOBAL_SIDECAR`, `PassthroughCluster` or a template.
+    pub cluster: String,
+    /// Regular expression on the authority, for a route of the catch-all.
+    pub domain_regex: Option<String>,
+}
+
+/// A rule that adds hosts for hosts that match a pattern.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DomainAlias {
+    /// Regular expression (RE2 syntax).
+    pub pattern: String,
+    /// What a match expands to, with `$name` for groups.
+    pub templates: Vec<String>,
+}
+
+/// Everything that the controller and the rendered objects depend on. Source: contract 1.3, 1.5–1.7.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `name` of the module: names the Deployment, Service, ConfigMap.
+    pub module_name: String,
+    /// Service ports whose unmatched traffic goes to the global-sidecar, in the user's order.
+    pub wormhole_ports: Vec<u16>,
+    /// Automatic mode: labels create fences.
+    pub auto_fence: bool,
+    /// In automatic mode, the decision where no label speaks.
+    pub default_fence: bool,
+    /// Namespaces with a global-sidecar of their own (namespace mode).
+    pub namespaces: Vec<String>,
+    /// Rules for unmatched domains.
+    pub dispatches: Vec<Dispatch>,
+    /// Rules for extra hosts.
+    pub domain_aliases: Vec<DomainAlias>,
+    /// Hosts of every Sidecar.
+    pub stable_hosts: Vec<String>,
+    /// Namespace of the global-sidecar in cluster mode, if not `slime_namespace`.
+    pub cluster_gs_namespace: Option<String>,
+    /// Unmatched traffic passes through instead of going to the global-sidecar.
+    pub passthrough_by_default: bool,
+    /// Set `Slime-Source-Ns` by Lua.
+    pub add_env_header_via_lua: bool,
+    /// Regular expression on the proxy version of the general patches.
+    pub proxy_version: Option<String>,
+    /// gRPC and HTTP/2 ports count as HTTP.
+    pub support_h2: bool,
+    /// Remove listeners of ports that left the list.
+    pub cleanup_wormhole_port: bool,
+    /// One global-sidecar or many.
+    pub mode: GlobalSidecarMode,
+    /// Where calls are learned from.
+    pub source: MetricSource,
+    /// Label key of the default workload selector.
+    pub service_label: String,
+    /// Istio's root namespace.
+    pub istio_namespace: String,
+    /// Namespace of the controller.
+    pub slime_namespace: String,
+    /// Log level of controller and global-sidecar.
+    pub log_level: String,
+    /// Listener of Prometheus metrics, `HOST:PORT` with an empty host for all.
+    pub metrics_address: String,
+    /// Listener of health and other auxiliary endpoints.
+    pub aux_address: String,
+    /// Listener of the access-log service.
+    pub log_source_address: String,
+}
+
+impl Settings {
+    /// Namespace of the global-sidecar in cluster mode.
+    #[must_use]
+    pub fn global_sidecar_namespace(&self) -> &str {
+        self.cluster_gs_namespace.as_deref().unwrap_or(&self.slime_namespace)
+    }
+}

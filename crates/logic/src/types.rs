@@ -1,0 +1,216 @@
+//! What the cluster is to the decisions: lean values, converted from wire types at the edge.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lazyload_api::istio::{SidecarSpec, VirtualServiceSpec};
+use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
+
+/// Labels of an object or a selector.
+pub type Labels = BTreeMap<String, String>;
+
+/// Namespace and name of a namespaced object; a fence, its Service and its Sidecar share one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name within the namespace.
+    pub name: Arc<str>,
+}
+
+impl ObjectRef {
+    /// A reference to `namespace/name`.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The current moment on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Time since an arbitrary start; never goes back.
+    pub monotonic: Duration,
+    /// Seconds since the Unix epoch; what users' deadlines are written in.
+    pub unix_seconds: i64,
+}
+
+/// A Kubernetes Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub id: ObjectRef,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its pod selector; empty for Services without one.
+    pub selector: Labels,
+}
+
+/// A Kubernetes Namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// A pod, as far as it can be a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub id: ObjectRef,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its addresses; empty for pods that share the node's network, whose calls cannot be attributed by address.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// One EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Its name.
+    pub id: ObjectRef,
+    /// The Service that it belongs to.
+    pub service: ObjectRef,
+    /// Addresses of its endpoints, ready or not.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A `ServiceFence`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fence {
+    /// Its name.
+    pub id: ObjectRef,
+    /// Its identity, for owner references.
+    pub uid: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// What its user wants.
+    pub spec: ServiceFenceSpec,
+    /// What is known.
+    pub status: ServiceFenceStatus,
+}
+
+/// A Sidecar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sidecar {
+    /// Its name.
+    pub id: ObjectRef,
+    /// The uid of the fence that owns it, if a fence does.
+    pub owner_uid: Option<String>,
+    /// Its spec.
+    pub spec: SidecarSpec,
+}
+
+/// A VirtualService.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualService {
+    /// Its name.
+    pub id: ObjectRef,
+    /// Its routes.
+    pub spec: VirtualServiceSpec,
+}
+
+/// An object of any watched kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// A Service.
+    Service(Service),
+    /// A Namespace.
+    Namespace(Namespace),
+    /// A pod.
+    Pod(Pod),
+    /// An EndpointSlice.
+    EndpointSlice(EndpointSlice),
+    /// A fence.
+    Fence(Fence),
+    /// A Sidecar.
+    Sidecar(Sidecar),
+    /// A VirtualService.
+    VirtualService(VirtualService),
+}
+
+/// The watched kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1/Service`
+    Service,
+    /// `v1/Namespace`
+    Namespace,
+    /// `v1/Pod`
+    Pod,
+    /// `discovery.k8s.io/v1/EndpointSlice`
+    EndpointSlice,
+    /// `microservice.slime.io/v1alpha1/ServiceFence`
+    Fence,
+    /// `networking.istio.io/v1beta1/Sidecar`
+    Sidecar,
+    /// `networking.istio.io/v1beta1/VirtualService`
+    VirtualService,
+}
+
+impl Kind {
+    /// Every watched kind.
+    pub const ALL: [Self; 7] = [
+        Self::Service,
+        Self::Namespace,
+        Self::Pod,
+        Self::EndpointSlice,
+        Self::Fence,
+        Self::Sidecar,
+        Self::VirtualService,
+    ];
+
+    /// The kind's name in Kubernetes, for messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::Namespace => "Namespace",
+            Self::Pod => "Pod",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Fence => "ServiceFence",
+            Self::Sidecar => "Sidecar",
+            Self::VirtualService => "VirtualService",
+        }
+    }
+}
+
+impl Object {
+    /// The object's kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Pod(_) => Kind::Pod,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Fence(_) => Kind::Fence,
+            Self::Sidecar(_) => Kind::Sidecar,
+            Self::VirtualService(_) => Kind::VirtualService,
+        }
+    }
+
+    /// The object's name; a Namespace has an empty namespace.
+    #[must_use]
+    pub fn id(&self) -> ObjectRef {
+        match self {
+            Self::Service(object) => object.id.clone(),
+            Self::Namespace(object) => ObjectRef::new("", object.name.clone()),
+            Self::Pod(object) => object.id.clone(),
+            Self::EndpointSlice(object) => object.id.clone(),
+            Self::Fence(object) => object.id.clone(),
+            Self::Sidecar(object) => object.id.clone(),
+            Self::VirtualService(object) => object.id.clone(),
+        }
+    }
+}
