@@ -5,7 +5,7 @@
 #   the folder $RUN       one network link `testbedN`       one cgroup of each hierarchy
 # Several clusters run side by side: inside, all use the same ports; outside, N (0..9) gives each its own link and subnets.
 # Creating the link is the claim on N, its alias names the owner; the kernel drops it with the network namespace.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # read by the other parts
 
 addresses() { # addresses N
   INDEX=$1 LINK=testbed$1

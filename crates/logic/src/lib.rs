@@ -2,5 +2,12 @@
 //! Never reads a clock, a file or a socket: `now` is an argument, input and output are values.
 //! Next: `state` ties the folders together; `lazyload` (the binary) feeds it and carries out what it plans.
 
+pub mod convert;
+pub mod fence;
+pub mod index;
+pub mod ledger;
+pub mod manifest;
+pub mod observation;
 pub mod settings;
+pub mod state;
 pub mod types;
