@@ -2,9 +2,13 @@
 //! (`watch`, `observe`, `apply`, `forward`, `admin`), which touch the world and decide nothing.
 //! Never decides: what should be is computed in `lazyload-logic`.
 
+mod admin;
+mod apply;
 mod cli;
+mod observe;
 mod process;
 mod run;
+mod watch;
 
 use std::process::ExitCode;
 

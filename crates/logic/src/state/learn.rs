@@ -12,7 +12,7 @@ use crate::fence::completion::complete_called;
 use crate::fence::sidecar::workload_labels;
 use crate::index::{Caller, selects};
 use crate::ledger::Recorded;
-use crate::observation::{Call, authority};
+use crate::observation::Call;
 use crate::types::{Now, ObjectRef};
 
 /// A call waits this long for the news of its caller.
@@ -54,14 +54,10 @@ impl State {
     }
 
     fn call(&mut self, call: Call, now: Now) {
-        let host = match authority::parse(&call.authority) {
-            Ok(host) => host,
-            Err(reason) => return self.learned.skip(reason.name()),
-        };
         let Some((namespace, fences)) = self.find_callers(call.caller) else {
             return self.wait_for_caller(call, now);
         };
-        let host = complete_called(&host, &namespace, &self.index);
+        let host = complete_called(&call.authority, &namespace, &self.index);
         if self.is_global_sidecar(&host) {
             return self.learned.skip("global_sidecar");
         }

@@ -200,6 +200,11 @@ impl State {
                 if let Some(object) = stored.filter(|_| !outdated) {
                     self.index.apply(*object);
                 }
+                match &change {
+                    Some(Change::DeleteFence { .. }) => self.index.delete(Kind::Fence, &id),
+                    Some(Change::DeleteSidecar { .. }) => self.index.delete(Kind::Sidecar, &id),
+                    _ => {}
+                }
                 if unchanged {
                     self.by_fence.entry(id.clone()).or_default().futile = change;
                 }
