@@ -3,6 +3,7 @@
 //! Never decides: what should be is computed in `lazyload-logic`.
 
 mod cli;
+mod documents;
 mod process;
 mod run;
 

@@ -2,6 +2,9 @@
 //! Never decides and never parses: it wires the verb folders to the decisions and waits for the end.
 //! Next: the command that interests you.
 
+mod crds;
+mod render;
+
 use crate::cli::Command;
 
 /// Runs a command to its end.
@@ -12,8 +15,8 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Controller(_) => anyhow::bail!("under construction"),
         Command::GlobalSidecar => anyhow::bail!("under construction"),
-        Command::Crds => anyhow::bail!("under construction"),
-        Command::Render(_) => anyhow::bail!("under construction"),
+        Command::Crds => crds::run(),
+        Command::Render(args) => render::run(&args),
         Command::Demo(_) => anyhow::bail!("under construction"),
     }
 }
