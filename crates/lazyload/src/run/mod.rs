@@ -4,6 +4,7 @@
 
 mod controller;
 mod engine;
+pub mod global_sidecar;
 
 use crate::cli::Command;
 
@@ -14,7 +15,7 @@ use crate::cli::Command;
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Controller(args) => block_on(controller::run(args)),
-        Command::GlobalSidecar => anyhow::bail!("under construction"),
+        Command::GlobalSidecar => block_on(global_sidecar::run()),
         Command::Crds => anyhow::bail!("under construction"),
         Command::Render(_) => anyhow::bail!("under construction"),
         Command::Demo(_) => anyhow::bail!("under construction"),
