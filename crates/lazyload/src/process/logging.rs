@@ -25,7 +25,10 @@ pub struct LevelError {
 /// The level is none of them, or logging was started before.
 pub fn start(level: &str) -> anyhow::Result<LevelHandle> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
-    tracing_subscriber::registry().with(filter).with(fmt::layer().with_ansi(std::io::stdout().is_terminal())).try_init()?;
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(fmt::layer().with_ansi(std::io::stdout().is_terminal()))
+        .try_init()?;
     Ok(LevelHandle { filter: handle })
 }
 
