@@ -124,7 +124,7 @@ impl<'a> Raw<'a> {
         for field in Fields::new(common) {
             match field? {
                 (4, tls) => self.merge_tls(tls.bytes()?)?,
-                (16, cluster) => self.upstream_cluster = cluster.bytes()?,
+                (15, cluster) => self.upstream_cluster = cluster.bytes()?,
                 (20, address) => self.merge_address(address.bytes()?)?,
                 _ => {}
             }
