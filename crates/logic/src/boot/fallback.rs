@@ -11,7 +11,7 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::meta::metadata;
+use super::meta::{metadata, set_if_any};
 use super::{GlobalSidecar, Installation};
 use crate::settings::{Dispatch, Settings};
 
@@ -46,8 +46,8 @@ pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar)
 }
 
 fn own_patches(settings: &Settings, port: u16) -> Vec<Value> {
-    let rename = |from: &str, to: &str| patch("VIRTUAL_HOST", "MERGE", None, port, Some(from), json!({"name": to}));
-    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", None, port, Some(name), Value::Null);
+    let rename = |from: &str, to: &str| patch("VIRTUAL_HOST", "MERGE", None, port, Some(from), &json!({"name": to}));
+    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", None, port, Some(name), &Value::Null);
     let mut patches = vec![
         rename(names::ISTIO_ALLOW_ANY, names::KEPT_ALLOW_ANY),
         rename(names::ISTIO_BLOCK_ALL, names::KEPT_BLOCK_ALL),
@@ -59,7 +59,7 @@ fn own_patches(settings: &Settings, port: u16) -> Vec<Value> {
 
 fn everyones_patches(settings: &Settings, sidecar: &GlobalSidecar, port: u16) -> Vec<Value> {
     let version = settings.proxy_version.as_deref();
-    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", version, port, Some(name), Value::Null);
+    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", version, port, Some(name), &Value::Null);
     let cluster = global_sidecar_cluster(settings, sidecar.fallback_port.unwrap_or(port));
     let mut virtual_hosts: Vec<Value> = dispatches(settings)
         .map(|dispatch| {
@@ -69,7 +69,7 @@ fn everyones_patches(settings: &Settings, sidecar: &GlobalSidecar, port: u16) ->
             } else {
                 route_to(&dispatch.cluster)
             };
-            virtual_host(&dispatch.name, &domains, route)
+            virtual_host(&dispatch.name, &domains, &route)
         })
         .collect();
     let owns_the_rest = dispatches(settings).any(|dispatch| dispatch.domains.iter().any(|domain| domain == "*"));
@@ -79,12 +79,12 @@ fn everyones_patches(settings: &Settings, sidecar: &GlobalSidecar, port: u16) ->
         } else {
             route_to_global_sidecar(&cluster)
         };
-        virtual_hosts.push(virtual_host(names::FALLBACK_VIRTUAL_HOST, &["*".to_owned()], route));
+        virtual_hosts.push(virtual_host(names::FALLBACK_VIRTUAL_HOST, &["*".to_owned()], &route));
     }
     vec![
         remove(names::ISTIO_ALLOW_ANY),
         remove(names::ISTIO_BLOCK_ALL),
-        patch("ROUTE_CONFIGURATION", "MERGE", version, port, None, json!({"virtual_hosts": virtual_hosts})),
+        patch("ROUTE_CONFIGURATION", "MERGE", version, port, None, &json!({"virtual_hosts": virtual_hosts})),
     ]
 }
 
@@ -104,44 +104,41 @@ fn patch(
     proxy_version: Option<&str>,
     port: u16,
     virtual_host: Option<&str>,
-    value: Value,
+    value: &Value,
 ) -> Value {
+    let vhost = virtual_host.map(|name| json!({"name": name})).unwrap_or_default();
+    let proxy = proxy_version.map(|version| json!({"proxyVersion": version})).unwrap_or_default();
     let mut route_configuration = json!({"name": port.to_string()});
-    if let Some(name) = virtual_host {
-        route_configuration["vhost"] = json!({"name": name});
-    }
-    let mut patch = json!({
-        "applyTo": apply_to,
-        "match": {"context": "SIDECAR_OUTBOUND", "routeConfiguration": route_configuration},
-        "patch": {"operation": operation},
-    });
-    if let Some(version) = proxy_version {
-        patch["match"]["proxy"] = json!({"proxyVersion": version});
-    }
-    if !value.is_null() {
-        patch["patch"]["value"] = value;
-    }
-    patch
+    set_if_any(&mut route_configuration, "vhost", &vhost);
+    let mut wanted = json!({"context": "SIDECAR_OUTBOUND", "routeConfiguration": route_configuration});
+    set_if_any(&mut wanted, "proxy", &proxy);
+    let mut patch = json!({"operation": operation});
+    set_if_any(&mut patch, "value", value);
+    json!({"applyTo": apply_to, "match": wanted, "patch": patch})
 }
 
-fn virtual_host(name: &str, domains: &[String], route: Value) -> Value {
+fn virtual_host(name: &str, domains: &[String], route: &Value) -> Value {
     json!({"name": name, "domains": domains, "routes": [route]})
 }
 
+/// No limit of time: neither had the request one before.
+const NO_TIMEOUT: &str = "0s";
+
 fn route_to(cluster: &str) -> Value {
-    // No limit of time: neither had the request one before.
-    json!({"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}})
+    json!({"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": NO_TIMEOUT}})
 }
 
 fn route_to_global_sidecar(cluster: &str) -> Value {
-    let mut route = route_to(cluster);
     // Only what has not reached the global-sidecar is sent again, so that nothing is done twice.
-    route["route"]["retry_policy"] = json!({"retry_on": "connect-failure,refused-stream", "num_retries": 2});
-    route["request_headers_to_add"] = json!([
-        header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%"),
-        header(names::SOURCE_NS_HEADER, "%ENVIRONMENT(POD_NAMESPACE)%"),
-    ]);
-    route
+    let retry = json!({"retry_on": "connect-failure,refused-stream", "num_retries": 2});
+    json!({
+        "match": {"prefix": "/"},
+        "route": {"cluster": cluster, "timeout": NO_TIMEOUT, "retry_policy": retry},
+        "request_headers_to_add": [
+            header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%"),
+            header(names::SOURCE_NS_HEADER, "%ENVIRONMENT(POD_NAMESPACE)%"),
+        ],
+    })
 }
 
 fn header(key: &str, value: &str) -> Value {
