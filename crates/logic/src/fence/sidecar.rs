@@ -1,0 +1,123 @@
+//! The Sidecar that follows from a fence. Source: seed (as printed), contract 2.7.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lazyload_api::istio::{EgressListener, SidecarSpec, SidecarWorkloadSelector};
+use lazyload_api::names;
+use lazyload_api::service_fence::{Destinations, DomainStatus};
+
+use super::completion::service_host;
+use crate::index::Index;
+use crate::settings::{GlobalSidecarMode, Settings};
+use crate::types::{Fence, Labels, ObjectRef};
+
+/// The pods that a fence applies to; `None` while they are unknown (the Service is missing or has no selector), because an empty
+/// selector would hit the whole namespace.
+#[must_use]
+pub fn workload_labels(settings: &Settings, fence: &Fence, index: &Index) -> Option<Labels> {
+    let selector = fence.spec.workload_selector.as_ref();
+    if let Some(selector) = selector.filter(|selector| !selector.labels.is_empty()) {
+        return Some(selector.labels.clone());
+    }
+    if selector.is_some_and(|selector| selector.from_service) {
+        let service = index.find_service(&fence.id)?;
+        return Some(service.selector.clone()).filter(|labels| !labels.is_empty());
+    }
+    Some(Labels::from([(settings.service_label.clone(), fence.id.name.to_string())]))
+}
+
+/// The Sidecar's spec: one egress listener with the hosts, for the workload.
+#[must_use]
+pub fn desired_sidecar(
+    settings: &Settings,
+    fence: &ObjectRef,
+    domains: &BTreeMap<String, Destinations>,
+    workload: &Labels,
+) -> SidecarSpec {
+    let listener = EgressListener { hosts: egress_hosts(settings, fence, domains), other: BTreeMap::new() };
+    SidecarSpec {
+        egress: vec![listener],
+        workload_selector: Some(SidecarWorkloadSelector { labels: workload.clone() }),
+        other: BTreeMap::new(),
+    }
+}
+
+fn egress_hosts(settings: &Settings, fence: &ObjectRef, domains: &BTreeMap<String, Destinations>) -> Vec<String> {
+    let mut hosts =
+        BTreeSet::from([format!("{}/*", settings.istio_namespace), format!("{}/*", settings.slime_namespace)]);
+    for stable in &settings.stable_hosts {
+        hosts.insert(if stable.ends_with("/*") { stable.clone() } else { format!("*/{stable}") });
+    }
+    for (key, domain) in domains.iter().filter(|(_, domain)| domain.status != DomainStatus::Expire) {
+        if key.ends_with("/*") {
+            hosts.insert(key.clone());
+        }
+        hosts.extend(domain.hosts.iter().map(|host| format!("*/{host}")));
+    }
+    match settings.mode {
+        GlobalSidecarMode::Namespace => {
+            let own = ObjectRef::new(fence.namespace.clone(), names::GLOBAL_SIDECAR);
+            hosts.insert(format!("*/{}", service_host(&own)));
+        }
+        GlobalSidecarMode::Cluster if settings.global_sidecar_namespace() != settings.slime_namespace => {
+            let shared = ObjectRef::new(settings.global_sidecar_namespace(), names::GLOBAL_SIDECAR);
+            hosts.insert(format!("*/{}", service_host(&shared)));
+        }
+        GlobalSidecarMode::Cluster => {}
+    }
+    hosts.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::settings::{Context, resolve};
+
+    fn settings(entry: serde_json::Value) -> Settings {
+        resolve(&entry, &Context::default()).unwrap().settings
+    }
+
+    fn hosts(settings: &Settings, domains: serde_json::Value) -> Vec<String> {
+        let domains = serde_json::from_value(domains).unwrap();
+        let id = ObjectRef::new("default", "a");
+        desired_sidecar(settings, &id, &domains, &Labels::new()).egress[0].hosts.clone()
+    }
+
+    #[test]
+    fn a_fresh_fence_sees_istio_and_slime_namespaces_only() {
+        assert_eq!(hosts(&settings(json!({})), json!({})), ["istio-system/*", "mesh-operator/*"]);
+    }
+
+    #[test]
+    fn hosts_come_once_in_byte_order_and_expired_ones_stay_out() {
+        let domains = json!({
+            "b.x.y": {"hosts": ["b.x.y", "z.x.y"]}, "a.x.y": {"hosts": ["a.x.y", "z.x.y"]},
+            "test/*": {}, "gone.x.y": {"hosts": ["gone.x.y"], "status": "EXPIRE"},
+            "leaving.x.y": {"hosts": ["leaving.x.y"], "status": "EXPIREWAIT"},
+        });
+        assert_eq!(
+            hosts(&settings(json!({"general": {"stableHost": ["s.x.y", "stable/*"]}})), domains),
+            [
+                "*/a.x.y",
+                "*/b.x.y",
+                "*/leaving.x.y",
+                "*/s.x.y",
+                "*/z.x.y",
+                "istio-system/*",
+                "mesh-operator/*",
+                "stable/*",
+                "test/*"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_global_sidecar_is_seen_wherever_it_lives() {
+        let namespaced = settings(json!({"general": {"globalSidecarMode": "namespace"}}));
+        assert_eq!(hosts(&namespaced, json!({}))[0], "*/global-sidecar.default.svc.cluster.local");
+        let elsewhere = settings(json!({"general": {"clusterGsNamespace": "gs"}}));
+        assert_eq!(hosts(&elsewhere, json!({}))[0], "*/global-sidecar.gs.svc.cluster.local");
+    }
+}

@@ -1,0 +1,249 @@
+//! Owns what exists in the cluster, with the reverse look-ups that decisions need.
+//! Never decides what should exist.
+//! Next: `callers` for who has an address, `routes` for what is behind a host.
+
+mod callers;
+mod routes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Service, Sidecar};
+use callers::Callers;
+use routes::Routes;
+
+pub use callers::Caller;
+
+/// Everything that was seen and is kept.
+#[derive(Debug, Default)]
+pub struct Index {
+    services: BTreeMap<ObjectRef, Service>,
+    services_by_label: BTreeMap<(String, String), BTreeSet<ObjectRef>>,
+    namespaces: BTreeMap<Arc<str>, Namespace>,
+    fences: BTreeMap<ObjectRef, Fence>,
+    sidecars: BTreeMap<ObjectRef, Sidecar>,
+    callers: Callers,
+    routes: Routes,
+}
+
+impl Index {
+    /// Takes in the newest form of an object. News older than what is known is ignored.
+    pub fn apply(&mut self, object: Object) {
+        match object {
+            Object::Service(service) => {
+                self.unlabel(&service.id);
+                for (key, value) in &service.labels {
+                    let labelled = self.services_by_label.entry((key.clone(), value.clone())).or_default();
+                    labelled.insert(service.id.clone());
+                }
+                self.services.insert(service.id.clone(), service);
+            }
+            Object::Namespace(namespace) => {
+                self.namespaces.insert(namespace.name.clone(), namespace);
+            }
+            Object::Pod(pod) => self.callers.apply_pod(pod),
+            Object::EndpointSlice(slice) => self.callers.apply_slice(slice),
+            Object::Fence(fence) => {
+                let known = self.fences.get(&fence.id);
+                if known.is_none_or(|known| known.version <= fence.version) {
+                    self.fences.insert(fence.id.clone(), fence);
+                }
+            }
+            Object::Sidecar(sidecar) => {
+                let known = self.sidecars.get(&sidecar.id);
+                if known.is_none_or(|known| known.version <= sidecar.version) {
+                    self.sidecars.insert(sidecar.id.clone(), sidecar);
+                }
+            }
+            Object::VirtualService(virtual_service) => self.routes.apply(&virtual_service),
+        }
+    }
+
+    /// Forgets an object.
+    pub fn delete(&mut self, kind: Kind, id: &ObjectRef) {
+        match kind {
+            Kind::Service => {
+                self.unlabel(id);
+                self.services.remove(id);
+            }
+            Kind::Namespace => {
+                self.namespaces.remove(&id.name);
+            }
+            Kind::Pod => self.callers.delete_pod(id),
+            Kind::EndpointSlice => self.callers.delete_slice(id),
+            Kind::Fence => {
+                self.fences.remove(id);
+            }
+            Kind::Sidecar => {
+                self.sidecars.remove(id);
+            }
+            Kind::VirtualService => self.routes.delete(id),
+        }
+    }
+
+    fn unlabel(&mut self, id: &ObjectRef) {
+        let Some(service) = self.services.get(id) else { return };
+        for (key, value) in &service.labels {
+            let pair = (key.clone(), value.clone());
+            if let Some(labelled) = self.services_by_label.get_mut(&pair) {
+                labelled.remove(id);
+                if labelled.is_empty() {
+                    self.services_by_label.remove(&pair);
+                }
+            }
+        }
+    }
+
+    /// The Service of this name.
+    #[must_use]
+    pub fn find_service(&self, id: &ObjectRef) -> Option<&Service> {
+        self.services.get(id)
+    }
+
+    /// The Namespace of this name.
+    #[must_use]
+    pub fn find_namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// The fence of this name.
+    #[must_use]
+    pub fn find_fence(&self, id: &ObjectRef) -> Option<&Fence> {
+        self.fences.get(id)
+    }
+
+    /// The Sidecar of this name.
+    #[must_use]
+    pub fn find_sidecar(&self, id: &ObjectRef) -> Option<&Sidecar> {
+        self.sidecars.get(id)
+    }
+
+    /// Every fence.
+    pub fn fences(&self) -> impl Iterator<Item = &Fence> {
+        self.fences.values()
+    }
+
+    /// The fences of one namespace.
+    pub fn fences_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Fence> {
+        in_namespace(&self.fences, namespace)
+    }
+
+    /// Every Service.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// The Services of one namespace.
+    pub fn services_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Service> {
+        in_namespace(&self.services, namespace)
+    }
+
+    /// Services that carry all these labels, in every namespace; none for an empty selector.
+    #[must_use]
+    pub fn services_labelled(&self, selector: &Labels) -> BTreeSet<ObjectRef> {
+        let mut sets = selector.iter().map(|(key, value)| self.services_by_label.get(&(key.clone(), value.clone())));
+        let Some(first) = sets.next() else { return BTreeSet::new() };
+        let mut found = first.cloned().unwrap_or_default();
+        for set in sets {
+            match set {
+                Some(set) => found.retain(|id| set.contains(id)),
+                None => found.clear(),
+            }
+        }
+        found
+    }
+
+    /// Who has this address.
+    #[must_use]
+    pub fn find_caller(&self, address: std::net::IpAddr) -> Option<Caller<'_>> {
+        self.callers.find(address)
+    }
+
+    /// Hosts to which VirtualServices route calls of `host`, without itself, in order.
+    #[must_use]
+    pub fn destinations_behind(&self, host: &str) -> BTreeSet<String> {
+        self.routes.behind(host)
+    }
+}
+
+/// The entries of one namespace: names sort within it, and no name sorts before the empty one.
+fn in_namespace<'a, T>(
+    objects: &'a BTreeMap<ObjectRef, T>,
+    namespace: &'a str,
+) -> impl Iterator<Item = &'a T> + use<'a, T> {
+    let first = ObjectRef::new(namespace, "");
+    objects.range(first..).take_while(move |(id, _)| &*id.namespace == namespace).map(|(_, object)| object)
+}
+
+/// Whether labels carry all pairs of a selector; an empty selector matches nothing here.
+#[must_use]
+pub fn selects(selector: &Labels, labels: &Labels) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(namespace: &str, name: &str, labels: &[(&str, &str)]) -> Object {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Object::Service(Service { id: ObjectRef::new(namespace, name), labels, selector: Labels::new() })
+    }
+
+    fn selector(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn services_are_found_by_all_labels_of_a_selector_and_a_label_edit_is_seen() {
+        let mut index = Index::default();
+        index.apply(service("default", "reviews", &[("app", "reviews"), ("group", "default")]));
+        index.apply(service("test", "reviews", &[("app", "reviews")]));
+        let both = selector(&[("app", "reviews"), ("group", "default")]);
+        assert_eq!(index.services_labelled(&both), BTreeSet::from([ObjectRef::new("default", "reviews")]));
+
+        index.apply(service("test", "reviews", &[("app", "reviews"), ("group", "default")]));
+        assert_eq!(index.services_labelled(&both).len(), 2);
+        index.apply(service("default", "reviews", &[("app", "other")]));
+        index.delete(Kind::Service, &ObjectRef::new("test", "reviews"));
+        assert!(index.services_labelled(&both).is_empty());
+    }
+
+    #[test]
+    fn an_empty_selector_selects_nothing() {
+        let mut index = Index::default();
+        index.apply(service("default", "a", &[]));
+        assert!(index.services_labelled(&Labels::new()).is_empty());
+        assert!(!selects(&Labels::new(), &Labels::new()));
+    }
+
+    #[test]
+    fn a_namespace_lists_only_its_own_services() {
+        let mut index = Index::default();
+        for (namespace, name) in [("a", "x"), ("b", "y"), ("b", "z"), ("b2", "x")] {
+            index.apply(service(namespace, name, &[]));
+        }
+        let names: Vec<_> = index.services_in("b").map(|service| service.id.to_string()).collect();
+        assert_eq!(names, ["b/y", "b/z"]);
+    }
+
+    #[test]
+    fn old_news_of_a_fence_is_ignored() {
+        let fence = |version: u64, enable: bool| {
+            let mut fence = Fence {
+                id: ObjectRef::new("default", "a"),
+                uid: "u".into(),
+                version,
+                labels: Labels::new(),
+                spec: Default::default(),
+                status: Default::default(),
+            };
+            fence.spec.enable = enable;
+            Object::Fence(fence)
+        };
+        let mut index = Index::default();
+        index.apply(fence(5, true));
+        index.apply(fence(4, false));
+        assert!(index.find_fence(&ObjectRef::new("default", "a")).unwrap().spec.enable);
+    }
+}

@@ -1,0 +1,111 @@
+//! Owns what was learned: which hosts each caller's fence was seen calling, with the evidence as the seed prints it.
+//! Never forgets on its own and never decides what a host is good for.
+//! Next: `evidence` for the form in which a fence's status keeps it, `fence` for what is made of it.
+
+mod evidence;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::types::ObjectRef;
+pub use evidence::{evidence_key, host_of_evidence};
+
+/// Hosts kept for one caller: a bound against a caller that makes up names.
+pub const MAX_HOSTS_PER_FENCE: usize = 10_000;
+
+/// What recording a call changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The host is new for this caller.
+    New,
+    /// It was known; its first count stays, as in the original.
+    Known,
+    /// The caller has too many hosts already.
+    Full,
+}
+
+/// Evidence by fence name. A caller may have evidence before it has a fence, and keeps it when the fence is made anew.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    by_fence: BTreeMap<ObjectRef, BTreeMap<String, String>>,
+}
+
+impl Ledger {
+    /// Records that a caller was seen calling a host, `count` times in the message that told of it.
+    pub fn record(&mut self, fence: &ObjectRef, host: &str, count: u64) -> Recorded {
+        let evidence = self.by_fence.entry(fence.clone()).or_default();
+        let key = evidence_key(host);
+        if evidence.contains_key(&key) {
+            return Recorded::Known;
+        }
+        if evidence.len() >= MAX_HOSTS_PER_FENCE {
+            return Recorded::Full;
+        }
+        evidence.insert(key, count.to_string());
+        Recorded::New
+    }
+
+    /// Takes in the evidence that a fence's status carries, for example after a restart. What is known already stays as it is.
+    pub fn seed(&mut self, fence: &ObjectRef, metric_status: &BTreeMap<String, String>) {
+        if metric_status.is_empty() {
+            return;
+        }
+        let evidence = self.by_fence.entry(fence.clone()).or_default();
+        for (key, count) in metric_status {
+            evidence.entry(key.clone()).or_insert_with(|| count.clone());
+        }
+    }
+
+    /// The evidence of one fence: `{destination_service="HOST"}` to a count.
+    #[must_use]
+    pub fn evidence(&self, fence: &ObjectRef) -> Option<&BTreeMap<String, String>> {
+        self.by_fence.get(fence)
+    }
+
+    /// The hosts that one fence was seen calling, in order.
+    #[must_use]
+    pub fn hosts(&self, fence: &ObjectRef) -> BTreeSet<String> {
+        let keys = self.evidence(fence).into_iter().flat_map(BTreeMap::keys);
+        keys.filter_map(|key| host_of_evidence(key)).map(str::to_owned).collect()
+    }
+
+    /// Forgets a caller whose fence and Service are both gone.
+    pub fn forget(&mut self, fence: &ObjectRef) {
+        self.by_fence.remove(fence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_count_of_a_host_stays() {
+        let mut ledger = Ledger::default();
+        let fence = ObjectRef::new("default", "productpage");
+        assert_eq!(ledger.record(&fence, "details.default.svc.cluster.local", 1), Recorded::New);
+        assert_eq!(ledger.record(&fence, "details.default.svc.cluster.local", 7), Recorded::Known);
+        let evidence = ledger.evidence(&fence).unwrap();
+        assert_eq!(evidence[r#"{destination_service="details.default.svc.cluster.local"}"#], "1");
+    }
+
+    #[test]
+    fn seeding_adds_and_never_overwrites() {
+        let mut ledger = Ledger::default();
+        let fence = ObjectRef::new("default", "a");
+        ledger.record(&fence, "x.y.z", 2);
+        let status = BTreeMap::from([(evidence_key("x.y.z"), "9".to_owned()), (evidence_key("u.v.w"), "3".to_owned())]);
+        ledger.seed(&fence, &status);
+        assert_eq!(ledger.evidence(&fence).unwrap()[&evidence_key("x.y.z")], "2");
+        assert_eq!(ledger.hosts(&fence), BTreeSet::from(["u.v.w".to_owned(), "x.y.z".to_owned()]));
+    }
+
+    #[test]
+    fn a_caller_that_makes_up_names_is_bounded() {
+        let mut ledger = Ledger::default();
+        let fence = ObjectRef::new("default", "a");
+        for number in 0..MAX_HOSTS_PER_FENCE {
+            ledger.record(&fence, &format!("h{number}.example"), 1);
+        }
+        assert_eq!(ledger.record(&fence, "one.more", 1), Recorded::Full);
+    }
+}

@@ -1,0 +1,54 @@
+//! The Kubernetes objects that changes are written as: bodies for the API server, and for files.
+
+use lazyload_api::names;
+use serde_json::{Value, json};
+
+use crate::state::Change;
+use crate::types::ObjectRef;
+
+/// The body of a change's write; `None` for deletions.
+#[must_use]
+pub fn body(change: &Change) -> Option<Value> {
+    match change {
+        Change::CreateFence { id, labels, spec } => Some(json!({
+            "apiVersion": names::FENCE_API_VERSION,
+            "kind": names::FENCE_KIND,
+            "metadata": {"namespace": &*id.namespace, "name": &*id.name, "labels": labels},
+            "spec": spec,
+        })),
+        Change::WriteStatus { id, status } => Some(json!({
+            "apiVersion": names::FENCE_API_VERSION,
+            "kind": names::FENCE_KIND,
+            "metadata": {"namespace": &*id.namespace, "name": &*id.name},
+            "status": status,
+        })),
+        Change::ApplySidecar { id, owner_uid, labels, spec, .. } => {
+            let mut metadata = json!({
+                "namespace": &*id.namespace,
+                "name": &*id.name,
+                "ownerReferences": [owner(id, owner_uid)],
+            });
+            if let Some(metadata) = metadata.as_object_mut().filter(|_| !labels.is_empty()) {
+                metadata.insert("labels".to_owned(), json!(labels));
+            }
+            Some(json!({
+                "apiVersion": names::SIDECAR_API_VERSION,
+                "kind": "Sidecar",
+                "metadata": metadata,
+                "spec": spec,
+            }))
+        }
+        Change::DeleteFence { .. } | Change::DeleteSidecar { .. } => None,
+    }
+}
+
+fn owner(id: &ObjectRef, uid: &str) -> Value {
+    json!({
+        "apiVersion": names::FENCE_API_VERSION,
+        "blockOwnerDeletion": true,
+        "controller": true,
+        "kind": names::FENCE_KIND,
+        "name": &*id.name,
+        "uid": uid,
+    })
+}

@@ -1,0 +1,120 @@
+//! The words between the decisions and the world: what happened, what to write, what became of it.
+
+use std::collections::BTreeMap;
+
+use lazyload_api::istio::SidecarSpec;
+use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
+
+use crate::observation::Call;
+use crate::types::{Kind, Labels, Object, ObjectRef};
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An object is there, in this form.
+    Applied(Box<Object>),
+    /// An object is gone.
+    Deleted(Kind, ObjectRef),
+    /// The first full list of a kind has been delivered.
+    Listed(Kind),
+    /// Calls were seen.
+    Called(Vec<Call>),
+    /// A planned change was carried out, or not.
+    Finished {
+        /// The fence that it was for.
+        id: ObjectRef,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Look at everything again, in case a message was lost.
+    Heal,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Done. The object as stored, where there is one.
+    Stored(Option<Box<Object>>),
+    /// Refused for what it is: not tried again until something changes.
+    Rejected,
+    /// Failed for now: tried again later.
+    Failed,
+}
+
+/// One write to be made. Writes of one fence are planned one after the other, each on the result of the one before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Make an automatic fence.
+    CreateFence {
+        /// Its name.
+        id: ObjectRef,
+        /// Its labels.
+        labels: Labels,
+        /// Its spec.
+        spec: Box<ServiceFenceSpec>,
+    },
+    /// Delete an automatic fence.
+    DeleteFence {
+        /// Its name.
+        id: ObjectRef,
+        /// Its identity: another fence of this name stays.
+        uid: String,
+    },
+    /// Write what is known into a fence.
+    WriteStatus {
+        /// Its name.
+        id: ObjectRef,
+        /// The status.
+        status: Box<ServiceFenceStatus>,
+    },
+    /// Create or change the Sidecar of a fence.
+    ApplySidecar {
+        /// Name of the fence and of the Sidecar.
+        id: ObjectRef,
+        /// Identity of the fence that owns it.
+        owner_uid: String,
+        /// Labels of the Sidecar.
+        labels: Labels,
+        /// Its spec.
+        spec: Box<SidecarSpec>,
+        /// Whether a Sidecar of ours is there already; one of somebody else's must never be overwritten.
+        exists: bool,
+    },
+    /// Delete the Sidecar of a fence that is not enabled.
+    DeleteSidecar {
+        /// Its name.
+        id: ObjectRef,
+        /// Its identity: another Sidecar of this name stays.
+        uid: String,
+    },
+}
+
+impl Change {
+    /// The fence that the change is for.
+    #[must_use]
+    pub fn id(&self) -> &ObjectRef {
+        match self {
+            Self::CreateFence { id, .. }
+            | Self::DeleteFence { id, .. }
+            | Self::WriteStatus { id, .. }
+            | Self::ApplySidecar { id, .. }
+            | Self::DeleteSidecar { id, .. } => id,
+        }
+    }
+
+    /// What is done, for logs and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreateFence { .. } => "create_fence",
+            Self::DeleteFence { .. } => "delete_fence",
+            Self::WriteStatus { .. } => "write_status",
+            Self::ApplySidecar { exists: false, .. } => "create_sidecar",
+            Self::ApplySidecar { exists: true, .. } => "update_sidecar",
+            Self::DeleteSidecar { .. } => "delete_sidecar",
+        }
+    }
+}
+
+/// Counts by name, for metrics.
+pub type CountsByName = BTreeMap<&'static str, u64>;

@@ -1,0 +1,201 @@
+//! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
+//! harmless: the fence, then what is known in its status, then the Sidecar that follows from it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lazyload_api::istio::SidecarSpec;
+use lazyload_api::names;
+use lazyload_api::service_fence::{Destinations, DomainStatus, ServiceFenceSpec, ServiceFenceStatus, WorkloadSelector};
+
+use super::{Change, State};
+use crate::fence::dependencies::desired_dependencies;
+use crate::fence::enrollment::{is_automatic, is_enrolled};
+use crate::fence::sidecar::{desired_sidecar, workload_labels};
+use crate::types::{Fence, Labels, Now, ObjectRef, Sidecar};
+
+/// A domain that is no longer wanted stays in the Sidecar this long (`EXPIREWAIT`): a rule that flaps, or is being replaced, hurts nobody.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What a look at one fence comes to.
+enum Verdict {
+    Nothing,
+    Wait(Duration),
+    Write(Change),
+}
+
+impl State {
+    /// What to write now. Each change must be reported back with [`super::Event::Finished`]; until then its fence is left alone.
+    pub fn plan(&mut self, now: Now) -> Vec<Change> {
+        if !self.unlisted.is_empty() {
+            return Vec::new();
+        }
+        while let Some((at, _)) = self.alarms.first() {
+            if *at > now.monotonic {
+                break;
+            }
+            if let Some((_, id)) = self.alarms.pop_first() {
+                self.dirty.insert(id);
+            }
+        }
+        let mut changes = Vec::new();
+        for id in std::mem::take(&mut self.dirty) {
+            let work = self.by_fence.entry(id.clone()).or_default();
+            if work.in_flight {
+                // Its result marks it again.
+                continue;
+            }
+            if let Some(at) = work.not_before.filter(|at| *at > now.monotonic) {
+                self.alarms.insert((at, id));
+                continue;
+            }
+            work.not_before = None;
+            match self.look(&id, now) {
+                Verdict::Nothing => self.tidy(&id),
+                Verdict::Wait(at) => {
+                    self.alarms.insert((at, id));
+                }
+                Verdict::Write(change) => {
+                    let work = self.by_fence.entry(id).or_default();
+                    if work.futile.as_ref() == Some(&change) {
+                        continue;
+                    }
+                    work.futile = None;
+                    work.in_flight = true;
+                    work.last = Some(change.clone());
+                    changes.push(change);
+                }
+            }
+        }
+        changes
+    }
+
+    /// Keeps nothing for a name that means nothing any more.
+    fn tidy(&mut self, id: &ObjectRef) {
+        if self.index.find_fence(id).is_none() && self.index.find_service(id).is_none() {
+            self.by_fence.remove(id);
+        }
+    }
+
+    fn look(&mut self, id: &ObjectRef, now: Now) -> Verdict {
+        let service = self.index.find_service(id);
+        let namespace = self.index.find_namespace(&id.namespace);
+        let enrolled = service.is_some_and(|service| is_enrolled(&self.settings, service, namespace));
+        let Some(fence) = self.index.find_fence(id) else {
+            return if enrolled { Verdict::Write(automatic_fence(id)) } else { Verdict::Nothing };
+        };
+        if self.settings.auto_fence && !enrolled && is_automatic(&fence.labels) {
+            return Verdict::Write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() });
+        }
+        let fence = fence.clone();
+        self.look_at_fence(&fence, now)
+    }
+
+    fn look_at_fence(&mut self, fence: &Fence, now: Now) -> Verdict {
+        let learned = self.ledger.hosts(&fence.id);
+        let dependencies =
+            desired_dependencies(&fence.id, &fence.spec, &learned, &self.index, &self.aliases, now.unix_seconds);
+        let mut domains = dependencies.domains;
+        let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic);
+        if let Some(second) = dependencies.next_expiry {
+            let wait = u64::try_from(second.saturating_sub(now.unix_seconds)).unwrap_or(0);
+            let at = now.monotonic.saturating_add(Duration::from_secs(wait));
+            alarm = Some(alarm.map_or(at, |alarm| alarm.min(at)));
+        }
+
+        let mut metric_status = fence.status.metric_status.clone();
+        if let Some(evidence) = self.ledger.evidence(&fence.id) {
+            metric_status.extend(evidence.iter().map(|(key, count)| (key.clone(), count.clone())));
+        }
+        if domains != fence.status.domains || metric_status != fence.status.metric_status {
+            let status = ServiceFenceStatus { domains, metric_status, visitor: BTreeMap::new() };
+            return Verdict::Write(Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) });
+        }
+        match self.look_at_sidecar(fence, &domains, now) {
+            Verdict::Nothing => alarm.map_or(Verdict::Nothing, Verdict::Wait),
+            Verdict::Wait(at) => Verdict::Wait(alarm.map_or(at, |alarm| alarm.min(at))),
+            write @ Verdict::Write(_) => write,
+        }
+    }
+
+    /// Adds domains of the known status that are no longer wanted, until their grace is over. Returns when the next one goes.
+    fn keep_leaving(
+        &mut self,
+        fence: &Fence,
+        domains: &mut BTreeMap<String, Destinations>,
+        now: Duration,
+    ) -> Option<Duration> {
+        let work = self.by_fence.entry(fence.id.clone()).or_default();
+        work.leaving.retain(|host, _| !domains.contains_key(host));
+        let mut next: Option<Duration> = None;
+        for (host, known) in &fence.status.domains {
+            if domains.contains_key(host) || known.status == DomainStatus::Expire {
+                continue;
+            }
+            let until = *work.leaving.entry(host.clone()).or_insert(now + GRACE);
+            if until > now {
+                let leaving = Destinations { hosts: known.hosts.clone(), status: DomainStatus::ExpireWait };
+                domains.insert(host.clone(), leaving);
+                next = Some(next.map_or(until, |next| next.min(until)));
+            }
+        }
+        work.leaving.retain(|host, _| domains.contains_key(host));
+        next
+    }
+
+    fn look_at_sidecar(&self, fence: &Fence, domains: &BTreeMap<String, Destinations>, now: Now) -> Verdict {
+        let sidecar = self.index.find_sidecar(&fence.id);
+        if sidecar.is_some_and(|sidecar| sidecar.owner_uid.is_none()) {
+            // Somebody else's: it rules, and it is not ours to change.
+            return Verdict::Nothing;
+        }
+        if !fence.spec.enable {
+            return sidecar.map_or(Verdict::Nothing, |sidecar| {
+                Verdict::Write(Change::DeleteSidecar { id: fence.id.clone(), uid: sidecar.uid.clone() })
+            });
+        }
+        let Some(workload) = workload_labels(&self.settings, fence, &self.index) else { return Verdict::Nothing };
+        let spec = desired_sidecar(&self.settings, &fence.id, domains, &workload);
+        let labels = sidecar_labels(fence);
+        if sidecar.is_some_and(|sidecar| is_as_desired(sidecar, fence, &spec, &labels)) {
+            return Verdict::Nothing;
+        }
+        let pace = self.by_fence.get(&fence.id).map(|work| work.pace).unwrap_or_default();
+        if let Some(due) = pace.due().filter(|due| sidecar.is_some() && *due > now.monotonic) {
+            return Verdict::Wait(due);
+        }
+        Verdict::Write(Change::ApplySidecar {
+            id: fence.id.clone(),
+            owner_uid: fence.uid.clone(),
+            labels,
+            spec: Box::new(spec),
+            exists: sidecar.is_some(),
+        })
+    }
+}
+
+/// Fields that are not ours (a user's `outboundTrafficPolicy`, say) make no difference.
+fn is_as_desired(sidecar: &Sidecar, fence: &Fence, spec: &SidecarSpec, labels: &Labels) -> bool {
+    sidecar.owner_uid.as_deref() == Some(&fence.uid)
+        && sidecar.spec.egress == spec.egress
+        && sidecar.spec.workload_selector == spec.workload_selector
+        && labels.iter().all(|(key, value)| sidecar.labels.get(key) == Some(value))
+}
+
+fn sidecar_labels(fence: &Fence) -> Labels {
+    let revision = fence.labels.get_key_value(names::REVISION_LABEL);
+    revision.map(|(key, value)| (key.clone(), value.clone())).into_iter().collect()
+}
+
+fn automatic_fence(id: &ObjectRef) -> Change {
+    let spec = ServiceFenceSpec {
+        enable: true,
+        workload_selector: Some(WorkloadSelector { labels: Labels::new(), from_service: true }),
+        ..ServiceFenceSpec::default()
+    };
+    Change::CreateFence {
+        id: id.clone(),
+        labels: Labels::from([(names::CREATED_BY_LABEL.to_owned(), names::FENCE_CONTROLLER.to_owned())]),
+        spec: Box::new(spec),
+    }
+}
