@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use crate::{objects, reading};
+use crate::given::{objects, reading};
 
 #[test]
 fn every_slime_boot_gives_the_expected_objects() {

@@ -2,19 +2,11 @@
 //! Never touches a cluster.
 //! Next: `golden/CLAIM/given.yaml` and `expect.yaml`; UPDATE_GOLDEN=1 rewrites the latter.
 
+#[cfg(test)]
+mod given;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
 mod order;
+#[cfg(test)]
 mod refusals;
-
-use lazyload_api::slime_boot::SlimeBoot;
-use lazyload_logic::boot::{BootError, Reading, desired_objects, read};
-use serde_json::Value;
-
-fn reading(yaml: &str) -> Result<Reading, BootError> {
-    let boot: SlimeBoot = serde_saphyr::from_str(yaml).expect("a SlimeBoot");
-    read(&boot.spec)
-}
-
-fn objects(reading: &Reading) -> Vec<Value> {
-    reading.installation.as_ref().map(desired_objects).unwrap_or_default()
-}

@@ -4,7 +4,7 @@ use lazyload_logic::boot::read;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::objects;
+use crate::given::objects;
 
 /// Any installation that is accepted.
 fn spec() -> impl Strategy<Value = Value> {

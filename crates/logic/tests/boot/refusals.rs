@@ -2,7 +2,7 @@ use lazyload_api::slime_boot::SlimeBootSpec;
 use lazyload_logic::boot::read;
 use serde_json::{Value, json};
 
-use crate::objects;
+use crate::given::objects;
 
 /// An installation that is accepted, with one value put at a path.
 fn with(pointer: &str, value: Value) -> SlimeBootSpec {
