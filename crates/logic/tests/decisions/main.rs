@@ -6,7 +6,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking, in their helpers too"
+    clippy::needless_pass_by_value,
+    reason = "tests fail by panicking, in their helpers too, and take json! as it comes"
 )]
 
 mod auto_mode;

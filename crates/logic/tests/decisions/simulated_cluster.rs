@@ -38,10 +38,9 @@ impl SimulatedCluster {
     /// Creates or replaces an object as a user does: the status stays where the new form has none.
     pub(crate) fn put(&mut self, mut value: Value) {
         let key = key(&value);
-        if let Some(old) = self.objects.get(&key) {
-            if value.get("status").is_none() && old.get("status").is_some() {
-                value["status"] = old["status"].clone();
-            }
+        let status = self.objects.get(&key).and_then(|old| old.get("status"));
+        if let Some(status) = status.filter(|_| value.get("status").is_none()) {
+            value["status"] = status.clone();
         }
         self.store(value);
     }
