@@ -2,9 +2,15 @@
 //! (`watch`, `observe`, `apply`, `forward`, `admin`), which touch the world and decide nothing.
 //! Never decides: what should be is computed in `lazyload-logic`.
 
+mod admin;
+mod apply;
 mod cli;
+mod documents;
+mod forward;
+mod observe;
 mod process;
 mod run;
+mod watch;
 
 use std::process::ExitCode;
 

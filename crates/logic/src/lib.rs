@@ -2,12 +2,14 @@
 //! Never reads a clock, a file or a socket: `now` is an argument, input and output are values.
 //! Next: `state` ties the folders together; `lazyload` (the binary) feeds it and carries out what it plans.
 
+pub mod boot;
 pub mod convert;
 pub mod fence;
 pub mod index;
 pub mod ledger;
 pub mod manifest;
 pub mod observation;
+pub mod route;
 pub mod settings;
 pub mod state;
 pub mod types;

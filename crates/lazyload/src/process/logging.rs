@@ -1,24 +1,73 @@
-//! Log lines on standard output.
+//! Log lines on standard output, with a level that can change while the process runs.
 
-use tracing_subscriber::EnvFilter;
+use std::io::IsTerminal;
 
-use crate::process::exit::BadInput;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-/// Starts logging at a level in the original's words (trace, debug, info, warn, error, fatal, panic).
+/// Changes the level of a running process.
+#[derive(Clone, Debug)]
+pub struct LevelHandle {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+/// A level that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("log level {level:?}: expected trace, debug, info, warn, error, fatal or panic")]
+pub struct LevelError {
+    level: String,
+}
+
+/// Starts logging at a level in the original's words.
 ///
 /// # Errors
-/// The level is none of these.
-pub fn start(level: &str) -> anyhow::Result<()> {
-    let level = match level {
+/// The level is none of them, or logging was started before.
+pub fn start(level: &str) -> anyhow::Result<LevelHandle> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(fmt::layer().with_ansi(std::io::stdout().is_terminal()))
+        .try_init()?;
+    Ok(LevelHandle { filter: handle })
+}
+
+impl LevelHandle {
+    /// Changes the level.
+    ///
+    /// # Errors
+    /// The level is none of those that [`start`] takes.
+    pub fn set(&self, level: &str) -> anyhow::Result<()> {
+        self.filter.reload(filter(level)?)?;
+        tracing::info!(level, "log level changed");
+        Ok(())
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LevelError> {
+    let known = match level {
         "fatal" | "panic" => "error",
         "warning" => "warn",
-        level @ ("trace" | "debug" | "info" | "warn" | "error") => level,
-        other => {
-            let expected = "expected trace, debug, info, warn, error, fatal or panic";
-            return Err(BadInput(format!("log level {other:?}: {expected}")).into());
-        }
+        "trace" | "debug" | "info" | "warn" | "error" => level,
+        _ => return Err(LevelError { level: level.to_owned() }),
     };
-    let filter = EnvFilter::try_new(format!("{level},h2=warn,hyper=warn,tower=warn,kube_client=warn"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(true).init();
-    Ok(())
+    // Libraries say at `debug` what concerns only themselves.
+    let directives = format!("{known},h2=warn,hyper=warn,hyper_util=warn,tower=warn,kube_client=warn");
+    EnvFilter::try_new(directives).map_err(|_| LevelError { level: level.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_originals_words_are_levels_and_others_are_not() {
+        for level in ["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        assert_eq!(
+            filter("loud").unwrap_err().to_string(),
+            "log level \"loud\": expected trace, debug, info, warn, error, fatal or panic"
+        );
+    }
 }

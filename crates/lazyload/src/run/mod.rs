@@ -2,6 +2,12 @@
 //! Never decides and never parses: it wires the verb folders to the decisions and waits for the end.
 //! Next: the command that interests you.
 
+mod controller;
+mod crds;
+mod engine;
+pub mod global_sidecar;
+mod render;
+
 use crate::cli::Command;
 
 /// Runs a command to its end.
@@ -10,10 +16,15 @@ use crate::cli::Command;
 /// Whatever ended it, with the object or file that it is about.
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Controller(_) => anyhow::bail!("under construction"),
-        Command::GlobalSidecar => anyhow::bail!("under construction"),
-        Command::Crds => anyhow::bail!("under construction"),
-        Command::Render(_) => anyhow::bail!("under construction"),
+        Command::Controller(args) => block_on(controller::run(args)),
+        Command::GlobalSidecar => block_on(global_sidecar::run()),
+        Command::Crds => crds::run(),
+        Command::Render(args) => render::run(&args),
         Command::Demo(_) => anyhow::bail!("under construction"),
     }
+}
+
+/// Runs a long-running command on every core.
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
 }

@@ -1,18 +1,180 @@
-//! Owns what one call is, as an access log tells of it.
-//! Never decides what a call means; `state::learn` does.
-//! Next: `authority` for reading the host that a client wrote.
+//! Owns what an access log tells: who called which host, and which entries tell nothing and why.
+//! Never resolves an address to a workload or completes a short host name: that needs the index.
+//! Next: `authority` for the host, `log_line` for logs as text; the binary's `observe` for logs over gRPC.
 
 pub mod authority;
+pub mod cluster;
+mod json_log;
+pub mod log_line;
+mod text_log;
 
 use std::net::IpAddr;
 
-/// One caller and host of one access-log message.
+pub use authority::Host;
+pub use log_line::{LineError, LogLine, call_of, parse_line};
+
+/// One pair of one access-log message: somebody called a host, so and so often within that message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The address that called.
+    /// The address that called; IPv4 mapped into IPv6 is written as IPv4.
     pub caller: IpAddr,
-    /// The host as the client wrote it.
+    /// The host as the client asked for it, without port, in lower case, without trailing dot; a short name is still short.
     pub authority: String,
-    /// How often within the message.
+    /// How often within the message; at least 1.
     pub count: u64,
+}
+
+/// The caller's address in an access-log entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Caller<'a> {
+    /// The entry names none.
+    #[default]
+    Absent,
+    /// A pipe or an address internal to Envoy.
+    NotSocket,
+    /// The address of a socket, as written.
+    Address(&'a str),
+}
+
+/// What matters of one access-log entry of a global-sidecar's proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Who called.
+    pub caller: Caller<'a>,
+    /// Envoy's name of the cluster that answered; tells the direction.
+    pub upstream_cluster: &'a str,
+    /// The requested `:authority` or `Host`.
+    pub authority: &'a str,
+}
+
+/// Why an entry tells nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Skipped {
+    /// The entry's bytes are no entry.
+    EntryMalformed,
+    /// The log names no caller.
+    NoCallerAddress,
+    /// The caller is a pipe or internal to Envoy.
+    CallerNotSocket,
+    /// The caller's address is not an IP address.
+    CallerNotAddress,
+    /// The entry is the second one of the same request: the proxy's own call onward.
+    NotInbound,
+    /// The line is of Envoy's own traffic (health, metrics) or of a request that was routed nowhere.
+    NotRouted,
+    /// No host was requested (TCP, for example).
+    NoAuthority,
+    /// The requested host is an IP address.
+    AuthorityIsAddress,
+    /// The requested host cannot be a host name.
+    AuthorityMalformed,
+}
+
+impl Skipped {
+    /// Every reason; [`Skipped::index`] is the place in here.
+    pub const ALL: [Self; 9] = [
+        Self::EntryMalformed,
+        Self::NoCallerAddress,
+        Self::CallerNotSocket,
+        Self::CallerNotAddress,
+        Self::NotInbound,
+        Self::NotRouted,
+        Self::NoAuthority,
+        Self::AuthorityIsAddress,
+        Self::AuthorityMalformed,
+    ];
+
+    /// The reason as a metric's label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EntryMalformed => "entry_malformed",
+            Self::NoCallerAddress => "no_caller_address",
+            Self::CallerNotSocket => "caller_not_socket",
+            Self::CallerNotAddress => "caller_not_address",
+            Self::NotInbound => "not_inbound",
+            Self::NotRouted => "not_routed",
+            Self::NoAuthority => "no_authority",
+            Self::AuthorityIsAddress => "authority_is_address",
+            Self::AuthorityMalformed => "authority_malformed",
+        }
+    }
+
+    /// The reason's place in [`Skipped::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Who called which host, as told by an entry of a global-sidecar's proxy; borrows from the entry.
+///
+/// Only inbound entries count: they carry the caller's address and the host that it asked for, while the outbound entry
+/// of the same request has the proxy itself as the caller.
+///
+/// # Errors
+/// The reason why the entry tells nothing.
+pub fn pair_of<'a>(entry: &Entry<'a>) -> Result<(IpAddr, Host<'a>), Skipped> {
+    if !cluster::is_inbound(entry.upstream_cluster) {
+        return Err(Skipped::NotInbound);
+    }
+    let address = match entry.caller {
+        Caller::Absent | Caller::Address("") => return Err(Skipped::NoCallerAddress),
+        Caller::NotSocket => return Err(Skipped::CallerNotSocket),
+        Caller::Address(address) => address,
+    };
+    let caller: IpAddr = address.parse().map_err(|_| Skipped::CallerNotAddress)?;
+    Ok((caller.to_canonical(), authority::parse(entry.authority)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_entry() -> Entry<'static> {
+        Entry { caller: Caller::Address("172.17.0.11"), upstream_cluster: "inbound|9080||", authority: "details:9080" }
+    }
+
+    #[test]
+    fn an_inbound_entry_tells_who_called_which_host() {
+        let (caller, host) = pair_of(&mk_entry()).unwrap();
+        assert_eq!((caller.to_string().as_str(), host.as_str()), ("172.17.0.11", "details"));
+    }
+
+    #[test]
+    fn an_ipv4_caller_mapped_into_ipv6_is_the_ipv4_caller() {
+        let entry = Entry { caller: Caller::Address("::ffff:172.17.0.11"), ..mk_entry() };
+        assert_eq!(pair_of(&entry).unwrap().0.to_string(), "172.17.0.11");
+    }
+
+    #[test]
+    fn an_entry_that_tells_nothing_says_why() {
+        let cases = [
+            (
+                Entry { upstream_cluster: "outbound|9080||details.default.svc.cluster.local", ..mk_entry() },
+                "not_inbound",
+            ),
+            (Entry { upstream_cluster: "PassthroughCluster", ..mk_entry() }, "not_inbound"),
+            (Entry { upstream_cluster: "", ..mk_entry() }, "not_inbound"),
+            (Entry { caller: Caller::Absent, ..mk_entry() }, "no_caller_address"),
+            (Entry { caller: Caller::Address(""), ..mk_entry() }, "no_caller_address"),
+            (Entry { caller: Caller::NotSocket, ..mk_entry() }, "caller_not_socket"),
+            (Entry { caller: Caller::Address("productpage"), ..mk_entry() }, "caller_not_address"),
+            (Entry { authority: "", ..mk_entry() }, "no_authority"),
+            (Entry { authority: "10.1.2.3:80", ..mk_entry() }, "authority_is_address"),
+            (Entry { authority: "de tails", ..mk_entry() }, "authority_malformed"),
+        ];
+        for (entry, reason) in cases {
+            assert_eq!(pair_of(&entry).unwrap_err().name(), reason, "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_place_and_its_own_name() {
+        for (place, reason) in Skipped::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), place);
+        }
+        let names: std::collections::BTreeSet<_> = Skipped::ALL.into_iter().map(Skipped::name).collect();
+        assert_eq!(names.len(), Skipped::ALL.len());
+    }
 }

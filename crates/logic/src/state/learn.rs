@@ -12,7 +12,7 @@ use crate::fence::completion::complete_called;
 use crate::fence::sidecar::workload_labels;
 use crate::index::{Caller, selects};
 use crate::ledger::Recorded;
-use crate::observation::{Call, authority};
+use crate::observation::Call;
 use crate::types::{Now, ObjectRef};
 
 /// A call waits this long for the news of its caller.
@@ -84,8 +84,11 @@ impl State {
 
     /// Tries the calls of a namespace's pods again, which a Service or a fence may speak for now.
     pub(super) fn retry_waiting_in(&mut self, namespace: &str, now: Now) {
-        let is_there = |address: &&IpAddr| matches!(self.index.find_caller(**address), Some(Caller::Pod(pod)) if *pod.id.namespace == *namespace);
-        let addresses: Vec<IpAddr> = self.waiting_calls.by_caller.keys().filter(is_there).copied().collect();
+        let of_namespace = |address: &&IpAddr| match self.index.find_caller(**address) {
+            Some(Caller::Pod(pod)) => *pod.id.namespace == *namespace,
+            _ => false,
+        };
+        let addresses: Vec<IpAddr> = self.waiting_calls.by_caller.keys().filter(of_namespace).copied().collect();
         for address in addresses {
             self.retry_waiting(address, now);
         }
@@ -100,17 +103,13 @@ impl State {
 
     /// Learns from a call that was seen at `since`.
     fn call(&mut self, call: Call, since: Duration, now: Now) {
-        let host = match authority::parse(&call.authority) {
-            Ok(host) => host,
-            Err(reason) => return self.learned.skip(reason.name()),
-        };
         if !self.unlisted.is_empty() {
             return self.wait(Waiting { since, call, reason: "unknown_caller" }, now);
         }
         let Some((namespace, fences)) = self.find_callers(call.caller) else {
             return self.wait(Waiting { since, call, reason: "unknown_caller" }, now);
         };
-        let host = complete_called(&host, &namespace, &self.index);
+        let host = complete_called(&call.authority, &namespace, &self.index);
         if self.is_global_sidecar(&host) {
             return self.learned.skip("global_sidecar");
         }

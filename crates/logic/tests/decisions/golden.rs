@@ -12,6 +12,7 @@ use lazyload_logic::state::Event;
 use lazyload_logic::types::Kind;
 use serde_json::{Map, Value};
 
+use crate::objects::mk_call;
 use crate::world::World;
 
 fn cases() -> Vec<PathBuf> {
@@ -28,13 +29,11 @@ fn documents(path: &Path) -> Vec<Value> {
 fn calls(path: &Path) -> Vec<Call> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines
-        .map(|line| Call {
-            caller: line["caller"].as_str().unwrap().parse().unwrap(),
-            authority: line["authority"].as_str().unwrap().to_owned(),
-            count: line["count"].as_u64().unwrap_or(1),
-        })
-        .collect()
+    let calls = lines.map(|line| {
+        let text = |field: &str| line[field].as_str().unwrap().to_owned();
+        mk_call(&text("caller"), &text("authority"), line["count"].as_u64().unwrap_or(1))
+    });
+    calls.flatten().collect()
 }
 
 /// Plays a case: the cluster comes to rest, then the calls are seen, then it comes to rest again.

@@ -1,6 +1,6 @@
 //! Builders of Kubernetes objects for tests.
 
-use lazyload_logic::observation::Call;
+use lazyload_logic::observation::{Call, authority};
 use serde_json::{Value, json};
 
 pub(crate) const FENCED: &str = "slime.io/serviceFenced";
@@ -43,8 +43,10 @@ pub(crate) fn mk_virtual_service(namespace: &str, name: &str, host: &str, destin
         "spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": destination}}]}]}})
 }
 
-pub(crate) fn mk_call(caller: &str, authority: &str) -> Call {
-    Call { caller: caller.parse().unwrap(), authority: authority.to_owned(), count: 1 }
+/// A call as the edge passes it on; `None` if the authority names no host.
+pub(crate) fn mk_call(caller: &str, written: &str, count: u64) -> Option<Call> {
+    let authority = authority::parse(written).ok()?.into_string();
+    Some(Call { caller: caller.parse().unwrap(), authority, count })
 }
 
 pub(crate) fn fqdn(service: &str, namespace: &str) -> String {

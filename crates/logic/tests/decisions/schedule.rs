@@ -295,7 +295,7 @@ impl Schedule {
         }
     }
 
-    /// All news arrives, every call is made once more, nothing fails any longer.
+    /// All news arrives, nothing fails any longer; once at rest (what was learned must have survived) every call is made once more.
     pub(crate) fn end(&mut self) {
         for change in std::mem::take(&mut self.in_flight) {
             let outcome = self.world.cluster.apply(&change);
@@ -308,10 +308,12 @@ impl Schedule {
         for kind in std::mem::take(&mut self.unlisted) {
             self.world.on(Event::Listed(kind));
         }
+        self.world.on(Event::Heal);
+        self.world.settle_within(Duration::from_secs(120));
+        self.check();
         for (caller, authority) in self.calls.clone() {
             self.world.call(&caller, &authority);
         }
-        self.world.on(Event::Heal);
         self.world.settle_within(Duration::from_secs(120));
         self.check();
     }

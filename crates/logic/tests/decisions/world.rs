@@ -124,7 +124,7 @@ impl World {
     }
 
     pub(crate) fn call(&mut self, caller: &str, authority: &str) {
-        self.on(Event::Called(vec![mk_call(caller, authority)]));
+        self.on(Event::Called(mk_call(caller, authority, 1).into_iter().collect()));
     }
 
     pub(crate) fn put(&mut self, value: Value) {

@@ -206,6 +206,22 @@ fn a_deletion_is_not_repeated_while_its_event_is_on_the_way() {
 }
 
 #[test]
+fn a_fence_made_anew_while_the_old_one_is_being_deleted_is_not_forgotten() {
+    let mut world =
+        World::start(World::labels_only(), &[mk_namespace("default", None), mk_service("default", "a", Some("true"))]);
+    world.put(mk_service("default", "a", Some("false")));
+    world.hear();
+    let changes = world.plan();
+    assert!(matches!(changes[..], [Change::DeleteFence { .. }]));
+    let outcome = world.cluster.apply(&changes[0]);
+    world.put(mk_fence("default", "a", json!({"enable": true, "host": {"x.example.com": {}}})));
+    world.hear();
+    world.finish(&changes[0], outcome);
+    world.settle();
+    assert_eq!(world.cluster.hosts("default", "a")[0], "*/x.example.com");
+}
+
+#[test]
 fn a_fence_made_anew_while_a_write_for_the_old_one_is_refused_gets_its_own() {
     let mut world = one_fence(json!({"enable": true, "host": {"x.example.com": {}}}));
     let old =
@@ -425,12 +441,14 @@ fn one_malformed_object_or_log_entry_stops_nothing_and_is_counted() {
     assert!(lazyload_logic::convert::object(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {}})).is_err());
     assert!(lazyload_logic::convert::object(&json!("not even an object")).unwrap().is_none());
     world.list();
-    for authority in ["", ":80", "b:80"] {
+    for line in ["", "[2026", "{\"no\": \"log\"}", "\u{0}\u{fffd}"] {
+        assert!(lazyload_logic::observation::parse_line(line).is_err(), "{line}: the reader of logs counts it");
+    }
+    for authority in ["", ":80", "10.0.0.9:80", "not a host", "b:80"] {
         world.call(CALLER, authority);
     }
     world.settle();
-    let learned = world.state.learned();
-    assert_eq!((learned.hosts, learned.skipped.values().sum::<u64>()), (1, 2));
+    assert_eq!(world.state.learned().hosts, 1);
     assert_eq!(world.cluster.hosts("default", "a")[0], format!("*/{}", fqdn("b", "default")));
 }
 

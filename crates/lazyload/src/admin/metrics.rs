@@ -1,0 +1,179 @@
+//! What a controller counts. The first group has the original's names (contract 6.3) and is stable; the rest may still change.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use lazyload_logic::observation::Skipped;
+use lazyload_logic::state::{Change, Event, Learned, Outcome};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::observe::Counters;
+
+/// Everything counted by one controller.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    sidecar_creations: Gauge,
+    sidecar_failed_creations: Gauge,
+    sidecar_refreshes: Gauge,
+    fence_creations: Gauge,
+    fence_failed_creations: Gauge,
+    fence_refreshes: Gauge,
+    fence_deletions: Gauge,
+    events: Family<EventLabels, Counter>,
+    writes: Family<WriteLabels, Counter>,
+    learned_hosts: Gauge,
+    learned_known: Gauge,
+    learned_skipped: Family<ReasonLabels, Gauge>,
+    observed: Arc<Counters>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    event: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    change: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+impl Metrics {
+    /// The counters of the access-log service.
+    #[must_use]
+    pub fn observed(&self) -> Arc<Counters> {
+        self.observed.clone()
+    }
+
+    /// Counts an event that the engine took in.
+    pub fn event(&self, event: &Event) {
+        let event = match event {
+            Event::Applied(_) => "applied",
+            Event::Deleted(..) => "deleted",
+            Event::Listed(_) => "listed",
+            Event::Called(_) => "called",
+            Event::Finished { .. } => "finished",
+            Event::Heal => "heal",
+        };
+        self.events.get_or_create(&EventLabels { event }).inc();
+    }
+
+    /// Counts a write and what became of it.
+    pub fn written(&self, change: &Change, outcome: &Outcome) {
+        let (name, stored) = match outcome {
+            Outcome::Stored(_) => ("stored", true),
+            Outcome::Rejected => ("rejected", false),
+            Outcome::Failed => ("failed", false),
+        };
+        self.writes.get_or_create(&WriteLabels { change: change.name(), outcome: name }).inc();
+        match (change, stored) {
+            (Change::ApplySidecar { exists: false, .. }, true) => self.sidecar_creations.inc(),
+            (Change::ApplySidecar { exists: false, .. }, false) => self.sidecar_failed_creations.inc(),
+            (Change::ApplySidecar { exists: true, .. }, true) => self.sidecar_refreshes.inc(),
+            (Change::CreateFence { .. }, true) => self.fence_creations.inc(),
+            (Change::CreateFence { .. }, false) => self.fence_failed_creations.inc(),
+            (Change::WriteStatus { .. }, true) => self.fence_refreshes.inc(),
+            (Change::DeleteFence { .. }, true) => self.fence_deletions.inc(),
+            _ => 0,
+        };
+    }
+
+    /// Takes over what the state counts itself.
+    pub fn learned(&self, learned: &Learned) {
+        self.learned_hosts.set(clamped(learned.hosts));
+        self.learned_known.set(clamped(learned.known));
+        for (reason, count) in &learned.skipped {
+            self.learned_skipped.get_or_create(&ReasonLabels { reason }).set(clamped(*count));
+        }
+    }
+
+    /// All of it in OpenMetrics' text format.
+    ///
+    /// # Errors
+    /// The text cannot be written.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::default();
+        for (name, help, gauge) in [
+            ("lazyload_sidecar_creations", "Sidecars created", &self.sidecar_creations),
+            ("lazyload_sidecar_failed_creations", "Sidecars not created", &self.sidecar_failed_creations),
+            ("lazyload_sidecar_refreshes", "Sidecars changed", &self.sidecar_refreshes),
+            ("lazyload_servicefence_creations", "Fences created", &self.fence_creations),
+            ("lazyload_servicefence_failed_creations", "Fences not created", &self.fence_failed_creations),
+            ("lazyload_servicefence_refreshes", "Statuses of fences written", &self.fence_refreshes),
+            ("lazyload_servicefence_deletions", "Fences deleted", &self.fence_deletions),
+            ("lazyload_learned_hosts", "Hosts that were new for a caller", &self.learned_hosts),
+            ("lazyload_learned_known", "Calls that told nothing new", &self.learned_known),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        registry.register("lazyload_events", "Events that the engine took in", self.events.clone());
+        registry.register("lazyload_writes", "Writes by change and outcome", self.writes.clone());
+        registry.register("lazyload_calls_skipped", "Calls left out, by reason", self.learned_skipped.clone());
+        self.register_observed(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    fn register_observed(&self, registry: &mut Registry) {
+        let observed = &self.observed;
+        for (name, help, value) in [
+            ("lazyload_accesslog_messages", "Access-log messages received", &observed.messages),
+            ("lazyload_accesslog_messages_malformed", "Messages read only in part", &observed.messages_malformed),
+            ("lazyload_accesslog_entries", "Access-log entries received", &observed.entries),
+            ("lazyload_accesslog_absorbed", "Entries of pairs passed on a moment ago", &observed.absorbed),
+            ("lazyload_accesslog_passed", "Pairs passed on", &observed.passed),
+            ("lazyload_accesslog_overflow", "Pairs dropped because the engine was behind", &observed.overflow),
+            ("lazyload_accesslog_forgotten_early", "Times a stream had too many pairs", &observed.forgotten_early),
+            ("lazyload_accesslog_streams_open", "Streams open now", &observed.streams_open),
+            ("lazyload_accesslog_streams_refused", "Streams refused", &observed.streams_refused),
+            ("lazyload_accesslog_streams_broken", "Streams that ended with an error", &observed.streams_broken),
+        ] {
+            registry.register(name, help, gauge(value.load(Relaxed)));
+        }
+        let skipped = Family::<ReasonLabels, Gauge>::default();
+        for reason in Skipped::ALL {
+            let labels = ReasonLabels { reason: reason.name() };
+            skipped.get_or_create(&labels).set(clamped(observed.skipped(reason)));
+        }
+        registry.register("lazyload_accesslog_skipped", "Entries that told nothing, by reason", skipped);
+    }
+}
+
+fn gauge(value: u64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(clamped(value));
+    gauge
+}
+
+fn clamped(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use lazyload_logic::types::ObjectRef;
+
+    use super::*;
+
+    #[test]
+    fn writes_are_counted_under_the_originals_names() {
+        let metrics = Metrics::default();
+        let change = Change::DeleteFence { id: ObjectRef::new("default", "a"), uid: "u".into() };
+        metrics.written(&change, &Outcome::Stored(None));
+        metrics.written(&change, &Outcome::Failed);
+        let text = metrics.text().unwrap();
+        assert!(text.contains("lazyload_servicefence_deletions 1\n"), "{text}");
+        assert!(text.contains("lazyload_writes_total{change=\"delete_fence\",outcome=\"failed\"} 1\n"), "{text}");
+    }
+}

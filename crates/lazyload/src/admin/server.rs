@@ -1,0 +1,87 @@
+//! The auxiliary endpoints. Source: contract 6.2.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{any, get};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::Metrics;
+use crate::process::logging::LevelHandle;
+use crate::process::readiness::Readiness;
+
+/// What the endpoints need.
+#[derive(Clone)]
+pub struct Admin {
+    /// What is awaited before the process is ready.
+    pub readiness: Readiness,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The log level; `None` where the process does not own it.
+    pub level: Option<LevelHandle>,
+}
+
+/// Serves health, metrics and the log level until the shutdown.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(listener: TcpListener, admin: Admin, shutdown: CancellationToken) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/modules/livez", any(|| async { "Healthy!" }))
+        .route("/modules/readyz", any(readyz))
+        .route("/metrics", get(metrics))
+        .route("/log/slime", get(level_help).put(set_level).post(set_level))
+        .with_state(admin);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// Serves metrics alone, for the address that the original had for them.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_metrics(listener: TcpListener, admin: Admin, shutdown: CancellationToken) -> std::io::Result<()> {
+    let router = Router::new().route("/metrics", get(metrics)).with_state(admin);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
+    let awaited = admin.readiness.awaited();
+    if awaited.is_empty() {
+        return (StatusCode::OK, String::new());
+    }
+    let lines: Vec<String> = awaited.iter().map(|what| format!("waiting for {what}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines.concat())
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    match admin.metrics.text() {
+        Ok(text) => (
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            text,
+        ),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "failed to write metrics");
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new())
+        }
+    }
+}
+
+async fn level_help() -> &'static str {
+    "PUT or POST ?level=LEVEL changes the log level: trace, debug, info, warn, error, fatal or panic\n"
+}
+
+async fn set_level(State(admin): State<Admin>, Query(query): Query<BTreeMap<String, String>>) -> impl IntoResponse {
+    let (Some(handle), Some(level)) = (&admin.level, query.get("level")) else {
+        return (StatusCode::BAD_REQUEST, level_help().await.to_owned());
+    };
+    match handle.set(level) {
+        Ok(()) => (StatusCode::OK, format!("log level is {level}\n")),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}

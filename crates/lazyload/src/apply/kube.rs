@@ -1,0 +1,158 @@
+//! Writes by server-side apply, with one field manager. The only place that writes to the API server.
+
+use std::time::Duration;
+
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+use lazyload_api::istio::Sidecar;
+use lazyload_api::names;
+use lazyload_api::service_fence::ServiceFence;
+use lazyload_logic::state::{Change, Outcome};
+use lazyload_logic::types::{Object, ObjectRef};
+use lazyload_logic::{convert, manifest};
+use serde_json::Value;
+
+use super::Writer;
+
+/// Longest wait for one write; after that it counts as failed and is tried again.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A write that the API server did not do.
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    #[error("failed to {change} {id}")]
+    Refused { change: &'static str, id: ObjectRef, source: Box<kube::Error> },
+    #[error("failed to {change} {id}: no answer within {} s", WRITE_TIMEOUT.as_secs())]
+    TimedOut { change: &'static str, id: ObjectRef },
+    #[error("failed to {change} {id}: its body cannot be written as JSON")]
+    Body { change: &'static str, id: ObjectRef, source: serde_json::Error },
+}
+
+/// Writes to the API server.
+#[derive(Clone)]
+pub struct KubeWriter {
+    client: Client,
+}
+
+impl KubeWriter {
+    /// A writer with this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    async fn write(&self, change: &Change) -> Result<Option<Object>, ApplyError> {
+        let sent = tokio::time::timeout(WRITE_TIMEOUT, self.send(change)).await;
+        sent.map_err(|_| ApplyError::TimedOut { change: change.name(), id: change.id().clone() })?
+    }
+
+    async fn send(&self, change: &Change) -> Result<Option<Object>, ApplyError> {
+        let id = change.id();
+        let refused = |source: kube::Error| ApplyError::Refused {
+            change: change.name(),
+            id: id.clone(),
+            source: Box::new(source),
+        };
+        let body = manifest::body(change);
+        let stored = match (change, body) {
+            (Change::CreateFence { .. }, Some(body)) => {
+                let fence: ServiceFence = serde_json::from_value(body).map_err(|source| ApplyError::Body {
+                    change: change.name(),
+                    id: id.clone(),
+                    source,
+                })?;
+                let params =
+                    PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                let created = self.api::<ServiceFence>(id).create(&params, &fence).await.map_err(refused)?;
+                convert::fence(created).map(Object::Fence)
+            }
+            (Change::WriteStatus { .. }, Some(body)) => {
+                let params = PatchParams::apply(names::FIELD_MANAGER).force();
+                let api = self.api::<ServiceFence>(id);
+                let stored = api.patch_status(&id.name, &params, &Patch::Apply(&body)).await.map_err(refused)?;
+                convert::fence(stored).map(Object::Fence)
+            }
+            (Change::ApplySidecar { exists, .. }, Some(body)) => {
+                // Without force, a Sidecar that somebody made a moment ago is a conflict, not a victim.
+                let mut params = PatchParams::apply(names::FIELD_MANAGER);
+                params.force = *exists;
+                let stored = self.apply_sidecar(id, &params, &body).await.map_err(refused)?;
+                convert::sidecar(stored).map(Object::Sidecar)
+            }
+            (Change::DeleteFence { uid, .. }, _) => {
+                self.delete::<ServiceFence>(id, uid).await.map_err(refused)?;
+                None
+            }
+            (Change::DeleteSidecar { uid, .. }, _) => {
+                self.delete::<Sidecar>(id, uid).await.map_err(refused)?;
+                None
+            }
+            (_, None) => None,
+        };
+        Ok(stored)
+    }
+
+    async fn apply_sidecar(&self, id: &ObjectRef, params: &PatchParams, body: &Value) -> kube::Result<Sidecar> {
+        self.api::<Sidecar>(id).patch(&id.name, params, &Patch::Apply(body)).await
+    }
+
+    /// Deletes the object with this identity; one that is gone already, or another one of its name, is fine.
+    async fn delete<K>(&self, id: &ObjectRef, uid: &str) -> kube::Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match self.api::<K>(id).delete(&id.name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn api<K>(&self, id: &ObjectRef) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &id.namespace)
+    }
+}
+
+impl Writer for KubeWriter {
+    async fn apply_change(&self, change: &Change) -> Outcome {
+        match self.write(change).await {
+            Ok(stored) => {
+                tracing::info!(change = change.name(), fence = %change.id(), "written");
+                Outcome::Stored(stored.map(Box::new))
+            }
+            Err(error) => {
+                let outcome = outcome_of(change, &error);
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    again = matches!(outcome, Outcome::Failed),
+                    "not written"
+                );
+                outcome
+            }
+        }
+    }
+}
+
+/// What the API server refuses for what it is (400, 403, 422, a conflict with somebody's Sidecar) is not tried again as it is.
+fn outcome_of(change: &Change, error: &ApplyError) -> Outcome {
+    match error {
+        ApplyError::Body { .. } => Outcome::Rejected,
+        ApplyError::TimedOut { .. } => Outcome::Failed,
+        ApplyError::Refused { source, .. } => match &**source {
+            kube::Error::Api(status) => match (status.code, change) {
+                (400 | 422, _) | (409, Change::ApplySidecar { exists: false, .. }) => Outcome::Rejected,
+                _ => Outcome::Failed,
+            },
+            _ => Outcome::Failed,
+        },
+    }
+}

@@ -1,0 +1,102 @@
+//! What the access-log server counts; read by the metrics page.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use lazyload_logic::observation::Skipped;
+
+/// Everything counted since the start. `entries` = `absorbed` + the skipped ones + those told by the passed and overflown pairs.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Messages received.
+    pub(crate) messages: AtomicU64,
+    /// Messages of which at least a part was not readable, so that entries may be lost.
+    pub(crate) messages_malformed: AtomicU64,
+    /// Entries received.
+    pub(crate) entries: AtomicU64,
+    /// Entries of a pair that was passed on a moment ago.
+    pub(crate) absorbed: AtomicU64,
+    /// Pairs passed on.
+    pub(crate) passed: AtomicU64,
+    /// Pairs not passed on because the receiver was behind; their next entry is passed on.
+    pub(crate) overflow: AtomicU64,
+    /// Times that a stream had too many pairs to remember for the whole period; they were passed on again early.
+    pub(crate) forgotten_early: AtomicU64,
+    /// Streams open now.
+    pub(crate) streams_open: AtomicU64,
+    /// Streams refused because too many were open.
+    pub(crate) streams_refused: AtomicU64,
+    /// Streams that ended with an error (peer gone, message too large).
+    pub(crate) streams_broken: AtomicU64,
+    skipped: [AtomicU64; Skipped::ALL.len()],
+}
+
+impl Counters {
+    /// Entries that told nothing, for this reason.
+    #[must_use]
+    pub(crate) fn skipped(&self, reason: Skipped) -> u64 {
+        self.skipped.get(reason.index()).map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// Adds what one message gave.
+    pub(super) fn add(&self, tally: &Tally) {
+        self.messages.fetch_add(1, Relaxed);
+        self.messages_malformed.fetch_add(tally.malformed.into(), Relaxed);
+        for (counter, amount) in [
+            (&self.entries, tally.entries),
+            (&self.absorbed, tally.absorbed),
+            (&self.passed, tally.passed),
+            (&self.overflow, tally.overflow),
+            (&self.forgotten_early, tally.forgotten_early),
+        ] {
+            add(counter, amount);
+        }
+        for (counter, amount) in self.skipped.iter().zip(tally.skipped) {
+            add(counter, amount);
+        }
+    }
+
+    /// Counts a stream as open until the guard is dropped.
+    pub(super) fn stream(self: &Arc<Self>) -> OpenStream {
+        self.streams_open.fetch_add(1, Relaxed);
+        OpenStream(self.clone())
+    }
+}
+
+/// A write to shared memory only where there is something to write.
+fn add(counter: &AtomicU64, amount: u64) {
+    if amount > 0 {
+        counter.fetch_add(amount, Relaxed);
+    }
+}
+
+/// What one message gave; added to the shared counters once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) malformed: bool,
+    pub(super) entries: u64,
+    pub(super) absorbed: u64,
+    pub(super) passed: u64,
+    pub(super) overflow: u64,
+    pub(super) forgotten_early: u64,
+    skipped: [u64; Skipped::ALL.len()],
+}
+
+impl Tally {
+    /// One entry told nothing.
+    pub(super) fn skip(&mut self, reason: Skipped) {
+        if let Some(count) = self.skipped.get_mut(reason.index()) {
+            *count += 1;
+        }
+    }
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub(super) struct OpenStream(Arc<Counters>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams_open.fetch_sub(1, Relaxed);
+    }
+}

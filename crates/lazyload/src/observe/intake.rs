@@ -1,0 +1,211 @@
+//! The life of one access-log message: scan, judge, count within the message, absorb what was passed on a moment ago, pass on
+//! the rest at once. Everything here belongs to one stream; streams share nothing but the channel and the counters.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use lazyload_logic::observation::{Call, Host, Skipped, pair_of};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::counters::{Counters, Tally};
+use super::scan::{Bad, Scanned, scan};
+use super::seen::{Limits, Seen};
+
+/// Most new pairs that one message is trusted to tell; more are counted as overflow.
+const MAX_PAIRS: usize = 4096;
+
+/// The receiver of calls has ended: nobody wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReceiverGone;
+
+/// What a stream's messages go through.
+#[derive(Debug)]
+pub(super) struct Intake {
+    seen: Seen,
+    calls: mpsc::Sender<Vec<Call>>,
+    counters: Arc<Counters>,
+}
+
+/// The new pairs of a message, with their counts.
+type Fresh<'a> = HashMap<(IpAddr, Host<'a>), u64, foldhash::quality::RandomState>;
+
+impl Intake {
+    /// For a stream that begins now.
+    pub(super) fn new(calls: mpsc::Sender<Vec<Call>>, counters: Arc<Counters>, limits: Limits, now: Instant) -> Self {
+        Self { seen: Seen::new(limits, now), calls, counters }
+    }
+
+    /// Takes a message; its new pairs are passed on together, ordered by caller and host.
+    ///
+    /// # Errors
+    /// The receiver has ended.
+    pub(super) fn take(&mut self, message: &[u8], now: Instant) -> Result<(), ReceiverGone> {
+        self.seen.turn(now);
+        let mut tally = Tally::default();
+        let mut fresh = Fresh::default();
+        for scanned in scan(message) {
+            match scanned {
+                Ok(scanned) => self.judge(&scanned, &mut fresh, &mut tally),
+                Err(Bad::Entry) => {
+                    tally.entries += 1;
+                    tally.skip(Skipped::EntryMalformed);
+                }
+                Err(Bad::Message) => tally.malformed = true,
+            }
+        }
+        let passed = if fresh.is_empty() { Ok(()) } else { self.pass(fresh, &mut tally, now) };
+        self.counters.add(&tally);
+        passed
+    }
+
+    fn judge<'a>(&self, scanned: &Scanned<'a>, fresh: &mut Fresh<'a>, tally: &mut Tally) {
+        tally.entries += 1;
+        let (caller, host) = match pair_of(&scanned.entry) {
+            Ok(pair) => pair,
+            Err(reason) => return tally.skip(reason),
+        };
+        if self.seen.contains(caller, host.as_str()) {
+            tally.absorbed += 1;
+            return;
+        }
+        if fresh.len() >= MAX_PAIRS && !fresh.contains_key(&(caller, host.clone())) {
+            tally.overflow += 1;
+            return;
+        }
+        let (peer, response_code) = (scanned.peer, scanned.response_code);
+        tracing::trace!(%caller, %host, peer, response_code, "a call");
+        *fresh.entry((caller, host)).or_default() += 1;
+    }
+
+    /// Passes pairs on; only what was passed on counts as seen, so that the next entry of another pair tries again.
+    fn pass(&mut self, fresh: Fresh<'_>, tally: &mut Tally, now: Instant) -> Result<(), ReceiverGone> {
+        let amount = u64::try_from(fresh.len()).unwrap_or(u64::MAX);
+        let place = match self.calls.try_reserve() {
+            Ok(place) => place,
+            Err(TrySendError::Full(())) => {
+                tally.overflow += amount;
+                return Ok(());
+            }
+            Err(TrySendError::Closed(())) => return Err(ReceiverGone),
+        };
+        let mut calls: Vec<Call> = fresh
+            .into_iter()
+            .map(|((caller, host), count)| Call { caller, authority: host.into_string(), count })
+            .collect();
+        calls.sort_unstable_by(|a, b| (a.caller, &a.authority).cmp(&(b.caller, &b.authority)));
+        for call in &calls {
+            if !self.seen.insert(call.caller, &call.authority, now) {
+                tally.forgotten_early += 1;
+            }
+        }
+        place.send(calls);
+        tally.passed += amount;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::time::Duration;
+
+    use super::super::client::mk_message;
+    use super::*;
+
+    fn mk_intake(capacity: usize) -> (Intake, mpsc::Receiver<Vec<Call>>, Arc<Counters>, Instant) {
+        let (calls_tx, calls_rx) = mpsc::channel(capacity);
+        let (counters, start) = (Arc::new(Counters::default()), Instant::now());
+        (Intake::new(calls_tx, counters.clone(), Limits::default(), start), calls_rx, counters, start)
+    }
+
+    fn mk(pairs: &[(&str, &str)]) -> Vec<u8> {
+        let entries: Vec<_> = pairs.iter().map(|(caller, host)| (caller.parse().unwrap(), *host, 9080)).collect();
+        mk_message(&entries).to_vec()
+    }
+
+    fn told(calls: &[Call]) -> Vec<String> {
+        calls.iter().map(|call| format!("{} {} {}", call.caller, call.authority, call.count)).collect()
+    }
+
+    #[test]
+    fn a_pair_seen_once_in_a_message_counts_one_and_repeats_within_it_add_up() {
+        let (mut intake, mut calls, counters, start) = mk_intake(8);
+        let message = mk(&[
+            ("172.17.0.11", "reviews:9080"),
+            ("172.17.0.11", "details:9080"),
+            ("172.17.0.11", "Reviews."),
+            ("172.17.0.9", "reviews"),
+        ]);
+        intake.take(&message, start).unwrap();
+        let expected = ["172.17.0.9 reviews 1", "172.17.0.11 details 1", "172.17.0.11 reviews 2"];
+        assert_eq!(told(&calls.try_recv().unwrap()), expected);
+        assert!(calls.try_recv().is_err());
+        assert_eq!((counters.entries.load(Relaxed), counters.passed.load(Relaxed)), (4, 3));
+    }
+
+    #[test]
+    fn a_repeated_pair_is_absorbed_and_passed_on_again_later() {
+        let (mut intake, mut calls, counters, start) = mk_intake(8);
+        let details = mk(&[("172.17.0.11", "details")]);
+        for millis in [0, 1, 500, 900] {
+            intake.take(&details, start + Duration::from_millis(millis)).unwrap();
+        }
+        intake.take(&mk(&[("172.17.0.11", "details"), ("172.17.0.11", "reviews")]), start).unwrap();
+        assert_eq!(told(&calls.try_recv().unwrap()), ["172.17.0.11 details 1"]);
+        assert_eq!(told(&calls.try_recv().unwrap()), ["172.17.0.11 reviews 1"]);
+        assert!(calls.try_recv().is_err());
+        assert_eq!(counters.absorbed.load(Relaxed), 4);
+
+        intake.take(&details, start + Duration::from_secs(2)).unwrap();
+        assert_eq!(told(&calls.try_recv().unwrap()), ["172.17.0.11 details 1"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_tried_again_by_the_next_entry() {
+        let (mut intake, mut calls, counters, start) = mk_intake(1);
+        let (details, reviews) = (mk(&[("172.17.0.11", "details")]), mk(&[("172.17.0.11", "reviews")]));
+        intake.take(&details, start).unwrap();
+        intake.take(&reviews, start).unwrap();
+        assert_eq!((counters.passed.load(Relaxed), counters.overflow.load(Relaxed)), (1, 1));
+        assert_eq!(told(&calls.try_recv().unwrap()), ["172.17.0.11 details 1"]);
+        intake.take(&reviews, start).unwrap();
+        assert_eq!(told(&calls.try_recv().unwrap()), ["172.17.0.11 reviews 1"]);
+    }
+
+    #[test]
+    fn skipped_and_malformed_entries_are_counted_and_the_others_passed() {
+        let (mut intake, mut calls, counters, start) = mk_intake(8);
+        let mut message = mk(&[("172.17.0.11", "10.0.0.1:80"), ("172.17.0.11", "details"), ("172.17.0.11", "")]);
+        message.extend([0x12, 0x04, 0x0a, 0x02, 0x08, 0x01]); // an entry whose field 1 is a number
+        message.extend([0x12, 0x7f]); // longer than the message
+        intake.take(&message, start).unwrap();
+        assert_eq!(told(&calls.try_recv().unwrap()), ["172.17.0.11 details 1"]);
+        for (reason, count) in Skipped::ALL.map(|reason| (reason, counters.skipped(reason))) {
+            use Skipped::{AuthorityIsAddress, EntryMalformed, NoAuthority};
+            let expected = matches!(reason, AuthorityIsAddress | EntryMalformed | NoAuthority);
+            assert_eq!(count, u64::from(expected), "{}", reason.name());
+        }
+        assert_eq!((counters.entries.load(Relaxed), counters.messages_malformed.load(Relaxed)), (4, 1));
+    }
+
+    #[test]
+    fn one_message_cannot_flood_the_receiver() {
+        let (mut intake, mut calls, counters, start) = mk_intake(8);
+        let hosts: Vec<String> = (0..MAX_PAIRS + 10).map(|number| format!("host-{number}")).collect();
+        let pairs: Vec<(&str, &str)> = hosts.iter().map(|host| ("172.17.0.11", host.as_str())).collect();
+        intake.take(&mk(&pairs), start).unwrap();
+        assert_eq!(calls.try_recv().unwrap().len(), MAX_PAIRS);
+        assert_eq!(counters.overflow.load(Relaxed), 10);
+    }
+
+    #[test]
+    fn it_says_when_nobody_wants_to_know() {
+        let (mut intake, calls, _, start) = mk_intake(8);
+        drop(calls);
+        assert_eq!(intake.take(&mk(&[("172.17.0.11", "details")]), start), Err(ReceiverGone));
+        assert_eq!(intake.take(&mk(&[]), start), Ok(()));
+    }
+}

@@ -1,0 +1,25 @@
+//! Owns the access logs that the mesh's proxies send: the gRPC server, the scan of each message, what is passed on of it.
+//! Never decides who a caller is or what a call means: `lazyload_logic::observation` says what an entry tells, the state the rest.
+//! Next: `server` for the life of a stream, `intake` for the life of a message, `client` for the demo's simulated proxy.
+
+mod codec;
+mod counters;
+mod fields;
+mod intake;
+mod scan;
+mod seen;
+mod server;
+mod wire;
+
+pub(crate) mod client;
+
+#[cfg(test)]
+mod conversation;
+
+pub(crate) use counters::Counters;
+pub(crate) use server::serve;
+
+/// Envoy's access-log service.
+const SERVICE: &str = "envoy.service.accesslog.v3.AccessLogService";
+/// Its only method.
+const METHOD: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";

@@ -1,0 +1,212 @@
+//! What matters of an access-log message, read from its bytes without decoding the rest: borrows, does not allocate.
+//!
+//! | message (package `envoy.`…)                             | field                              | number |
+//! |---------------------------------------------------------|------------------------------------|--------|
+//! | `service.accesslog.v3.StreamAccessLogsMessage`          | `http_logs`                        | 2      |
+//! | `…HTTPAccessLogEntries`                                 | `log_entry` (repeated)             | 1      |
+//! | `data.accesslog.v3.HTTPAccessLogEntry`                  | `common_properties`                | 1      |
+//! |                                                         | `request`                          | 3      |
+//! |                                                         | `response`                         | 4      |
+//! | `AccessLogCommon`                                       | `tls_properties`                   | 4      |
+//! |                                                         | `upstream_cluster`                 | 15     |
+//! |                                                         | `downstream_direct_remote_address` | 20     |
+//! | `config.core.v3.Address` (one of)                       | `socket_address`                   | 1      |
+//! |                                                         | `pipe`, `envoy_internal_address`   | 2, 3   |
+//! | `SocketAddress`                                         | `address`                          | 2      |
+//! | `TLSProperties`                                         | `peer_certificate_properties`      | 5      |
+//! | `…CertificateProperties`                                | `subject_alt_name` (repeated)      | 1      |
+//! | `…SubjectAltName` (one of)                              | `uri`, `dns`                       | 1, 2   |
+//! | `HTTPRequestProperties`                                 | `authority`                        | 3      |
+//! | `HTTPResponseProperties`                                | `response_code`                    | 1      |
+//! | `google.protobuf.UInt32Value`                           | `value`                            | 1      |
+//!
+//! As every decoder does: of a repeated single field the last value counts, repeated sub-messages merge, of alternatives the
+//! last one counts. Unlike a decoder: an entry that is malformed costs that entry alone.
+
+use lazyload_logic::observation::{Caller, Entry};
+
+use super::fields::{Fields, Malformed, Value};
+
+/// One entry of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scanned<'a> {
+    /// What decisions are made from.
+    pub(super) entry: Entry<'a>,
+    /// The caller's SPIFFE identity, where its proxy spoke mTLS.
+    pub(super) peer: Option<&'a str>,
+    /// The answer's status code; 0 where there was none.
+    pub(super) response_code: u32,
+}
+
+/// What could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// One entry.
+    Entry,
+    /// The message around the entries; some may be lost.
+    Message,
+}
+
+/// The HTTP entries of a `StreamAccessLogsMessage`.
+pub(super) fn scan(message: &[u8]) -> Entries<'_> {
+    Entries { message: Fields::new(message), http_logs: Fields::new(&[]) }
+}
+
+/// See [`scan`].
+#[derive(Clone, Debug)]
+pub(super) struct Entries<'a> {
+    message: Fields<'a>,
+    http_logs: Fields<'a>,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Scanned<'a>, Bad>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.http_logs.next() {
+                Some(Ok((1, value))) => return Some(read_entry(value).map_err(|Malformed| Bad::Entry)),
+                Some(Ok(_)) => {}
+                Some(Err(Malformed)) => return Some(Err(Bad::Message)),
+                None => match self.message.next()? {
+                    Ok((2, Value::Bytes(http_logs))) => self.http_logs = Fields::new(http_logs),
+                    Ok((2, _)) | Err(Malformed) => return Some(Err(Bad::Message)),
+                    Ok(_) => {}
+                },
+            }
+        }
+    }
+}
+
+/// An entry while its fields come in; texts are judged when it is complete, as a later value may replace a bad one.
+#[derive(Default)]
+struct Raw<'a> {
+    caller: RawCaller<'a>,
+    upstream_cluster: &'a [u8],
+    authority: &'a [u8],
+    peer: Option<&'a [u8]>,
+    response_code: u32,
+}
+
+#[derive(Clone, Copy, Default)]
+enum RawCaller<'a> {
+    #[default]
+    Absent,
+    NotSocket,
+    Socket(&'a [u8]),
+}
+
+fn read_entry(value: Value<'_>) -> Result<Scanned<'_>, Malformed> {
+    let mut raw = Raw::default();
+    for field in Fields::new(value.bytes()?) {
+        match field? {
+            (1, common) => raw.merge_common(common.bytes()?)?,
+            (3, request) => raw.merge_request(request.bytes()?)?,
+            (4, response) => raw.merge_response(response.bytes()?)?,
+            _ => {}
+        }
+    }
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Malformed);
+    let caller = match raw.caller {
+        RawCaller::Absent => Caller::Absent,
+        RawCaller::NotSocket => Caller::NotSocket,
+        RawCaller::Socket(address) => Caller::Address(text(address)?),
+    };
+    Ok(Scanned {
+        entry: Entry { caller, upstream_cluster: text(raw.upstream_cluster)?, authority: text(raw.authority)? },
+        peer: raw.peer.and_then(|uri| std::str::from_utf8(uri).ok()),
+        response_code: raw.response_code,
+    })
+}
+
+impl<'a> Raw<'a> {
+    fn merge_common(&mut self, common: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::new(common) {
+            match field? {
+                (4, tls) => self.merge_tls(tls.bytes()?)?,
+                (15, cluster) => self.upstream_cluster = cluster.bytes()?,
+                (20, address) => self.merge_address(address.bytes()?)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_address(&mut self, address: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::new(address) {
+            match field? {
+                (1, socket) => self.merge_socket(socket.bytes()?)?,
+                (2 | 3, other) => {
+                    other.bytes()?;
+                    self.caller = RawCaller::NotSocket;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_socket(&mut self, socket: &'a [u8]) -> Result<(), Malformed> {
+        let mut address: &[u8] = if let RawCaller::Socket(address) = self.caller { address } else { &[] };
+        for field in Fields::new(socket) {
+            if let (2, value) = field? {
+                address = value.bytes()?;
+            }
+        }
+        self.caller = RawCaller::Socket(address);
+        Ok(())
+    }
+
+    fn merge_tls(&mut self, tls: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::new(tls) {
+            let (5, certificate) = field? else { continue };
+            for field in Fields::new(certificate.bytes()?) {
+                let (1, name) = field? else { continue };
+                let uri = read_uri(name.bytes()?)?;
+                self.peer = self.peer.or(uri.filter(|uri| uri.starts_with(b"spiffe://")));
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_request(&mut self, request: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::new(request) {
+            if let (3, authority) = field? {
+                self.authority = authority.bytes()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_response(&mut self, response: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::new(response) {
+            let (1, code) = field? else { continue };
+            for field in Fields::new(code.bytes()?) {
+                if let (1, value) = field? {
+                    self.response_code = value.uint32()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The URI of a subject alternative name, if it is one.
+fn read_uri(name: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+    let mut uri = None;
+    for field in Fields::new(name) {
+        match field? {
+            (1, value) => uri = Some(value.bytes()?),
+            (2, dns) => {
+                dns.bytes()?;
+                uri = None;
+            }
+            _ => {}
+        }
+    }
+    Ok(uri)
+}
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

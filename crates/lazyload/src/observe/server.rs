@@ -1,0 +1,194 @@
+//! The access-log server that the global-sidecars' proxies send to. Plaintext gRPC, one long stream for each of Envoy's
+//! worker threads; the answer comes when the stream ends, as Envoy expects none.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::Stream;
+use lazyload_logic::observation::Call;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service};
+use tonic::server::{ClientStreamingService, Grpc, NamedService};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::codec::RawCodec;
+use super::counters::Counters;
+use super::intake::{Intake, ReceiverGone};
+use super::seen::Limits;
+use super::{METHOD, SERVICE};
+
+/// Largest message, in bytes; a larger one ends its stream. Envoy sends 16 KiB unless told otherwise.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+/// Largest header list, in bytes.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// Streams on one connection; Envoy opens one for each log and worker.
+const MAX_STREAMS_PER_CONNECTION: u32 = 16;
+/// Streams in all; bounds memory to about a gigabyte even if every one is an attacker's.
+const MAX_STREAMS: usize = 1024;
+/// How often a silent peer is asked whether it is there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long it may take to answer that.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long peers may take to close their connections at the end.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Pause after a connection could not be accepted (no file descriptors left, for example).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Access logs cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ObserveError {
+    /// The listener has no address.
+    #[error("failed to read the address of the access-log listener")]
+    Address {
+        /// Why.
+        source: io::Error,
+    },
+    /// The server ended.
+    #[error("failed to serve access logs on {address}")]
+    Serve {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+}
+
+/// Serves access logs until `shutdown`; what they tell goes to `calls`, one batch for each message that tells something new.
+/// A full channel costs no entry for good: what did not fit is counted and passed on when it is seen again.
+///
+/// # Errors
+/// The listener does not work.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    calls: mpsc::Sender<Vec<Call>>,
+    counters: Arc<Counters>,
+    shutdown: CancellationToken,
+) -> Result<(), ObserveError> {
+    serve_within(Limits::default(), listener, calls, counters, shutdown).await
+}
+
+/// [`serve`] with other bounds of what a stream remembers.
+pub(super) async fn serve_within(
+    limits: Limits,
+    listener: TcpListener,
+    calls: mpsc::Sender<Vec<Call>>,
+    counters: Arc<Counters>,
+    shutdown: CancellationToken,
+) -> Result<(), ObserveError> {
+    let address = listener.local_addr().map_err(|source| ObserveError::Address { source })?;
+    let places = Arc::new(Semaphore::new(MAX_STREAMS));
+    let service = AccessLogService { calls, counters, limits, places, shutdown: shutdown.clone() };
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(MAX_HEADERS)
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .add_service(service)
+        .serve_with_incoming_shutdown(connections(listener), shutdown.cancelled());
+    let drained = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tracing::info!(%address, "receiving access logs");
+    tokio::select! {
+        result = served => result.map_err(|source| ObserveError::Serve { address, source }),
+        () = drained => Ok(()),
+    }
+}
+
+/// The listener's connections; one that cannot be accepted does not end the server.
+fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+    futures::stream::unfold(listener, async |listener| {
+        loop {
+            match listener.accept().await {
+                Ok((connection, _)) => return Some((Ok(connection), listener)),
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept an access-log connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+/// The service; each call of its method makes a stream of its own.
+#[derive(Clone, Debug)]
+struct AccessLogService {
+    calls: mpsc::Sender<Vec<Call>>,
+    counters: Arc<Counters>,
+    limits: Limits,
+    places: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+impl NamedService for AccessLogService {
+    const NAME: &'static str = SERVICE;
+}
+
+impl Service<http::Request<Body>> for AccessLogService {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if request.uri().path() != METHOD {
+            return Box::pin(async { Ok(Status::unimplemented("only StreamAccessLogs").into_http()) });
+        }
+        let service = self.clone();
+        Box::pin(async move {
+            let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MAX_MESSAGE);
+            Ok(grpc.client_streaming(service, request).await)
+        })
+    }
+}
+
+impl ClientStreamingService<Bytes> for AccessLogService {
+    type Response = Bytes;
+    type Future = BoxFuture<Response<Bytes>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { service.read(request.into_inner()).await })
+    }
+}
+
+impl AccessLogService {
+    /// The life of a stream.
+    async fn read(self, mut messages: Streaming<Bytes>) -> Result<Response<Bytes>, Status> {
+        let Ok(_place) = self.places.try_acquire() else {
+            self.counters.streams_refused.fetch_add(1, Relaxed);
+            return Err(Status::resource_exhausted("too many access-log streams"));
+        };
+        let _open = self.counters.stream();
+        let mut intake = Intake::new(self.calls, self.counters.clone(), self.limits, Instant::now());
+        loop {
+            let message = tokio::select! {
+                message = messages.message() => message,
+                () = self.shutdown.cancelled() => break,
+            };
+            let message = message.inspect_err(|status| {
+                self.counters.streams_broken.fetch_add(1, Relaxed);
+                tracing::debug!(%status, "an access-log stream broke");
+            })?;
+            let Some(message) = message else { break };
+            if let Err(ReceiverGone) = intake.take(&message, Instant::now()) {
+                return Err(Status::unavailable("the controller is shutting down"));
+            }
+        }
+        Ok(Response::new(Bytes::new()))
+    }
+}

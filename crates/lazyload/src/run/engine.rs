@@ -1,0 +1,137 @@
+//! The loop between what happens and what is written. One task owns the state; everything else sends it events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lazyload_logic::observation::Call;
+use lazyload_logic::state::{Change, Event, State};
+use lazyload_logic::types::Kind;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::metrics::Metrics;
+use crate::apply::Writer;
+use crate::process::clock::Clock;
+use crate::process::readiness::{Awaited, Readiness};
+
+/// Events that wait for the loop at most; their senders wait then.
+pub const EVENT_QUEUE: usize = 4096;
+/// Events taken in before the next plan, so that a flood of news costs few plans.
+const EVENTS_PER_PLAN: usize = 1024;
+/// Writes on their way at the same time.
+const WRITES_AT_ONCE: usize = 32;
+/// How often everything is looked at again, in case a message was lost.
+const HEAL_EVERY: Duration = Duration::from_secs(600);
+
+/// The controller's loop.
+pub struct Engine<W> {
+    state: State,
+    writer: W,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    /// One guard for each kind whose first list is awaited.
+    awaited: Vec<(Kind, Awaited)>,
+    slots: Arc<Semaphore>,
+    finished_tx: mpsc::UnboundedSender<Event>,
+    finished_rx: mpsc::UnboundedReceiver<Event>,
+}
+
+impl<W: Writer> Engine<W> {
+    /// A loop that has not begun.
+    pub fn new(state: State, writer: W, metrics: Arc<Metrics>, readiness: &Readiness) -> Self {
+        let awaited =
+            state.unlisted().iter().map(|kind| (*kind, readiness.awaits(format!("the list of {}s", kind.name()))));
+        let awaited = awaited.collect();
+        // Unbounded, but no fuller than there are writes on their way, one for each fence.
+        let (finished_tx, finished_rx) = mpsc::unbounded_channel();
+        let slots = Arc::new(Semaphore::new(WRITES_AT_ONCE));
+        Self { state, writer, metrics, clock: Clock::start(), awaited, slots, finished_tx, finished_rx }
+    }
+
+    /// Runs until the shutdown, or until all senders of events are gone. Writes that have begun are finished.
+    pub async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut calls: mpsc::Receiver<Vec<Call>>,
+        shutdown: CancellationToken,
+    ) {
+        let mut heal = tokio::time::interval(HEAL_EVERY);
+        heal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.write();
+            let alarm = self.alarm();
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(event) = self.finished_rx.recv() => self.on(event),
+                Some(calls) = calls.recv() => self.on(Event::Called(calls)),
+                event = events.recv() => match event {
+                    Some(event) => self.on(event),
+                    None => break,
+                },
+                () = alarm => {}
+                _ = heal.tick() => self.on(Event::Heal),
+            }
+            for _ in 0..EVENTS_PER_PLAN {
+                let Ok(event) = events.try_recv() else { break };
+                self.on(event);
+            }
+        }
+        let all = u32::try_from(WRITES_AT_ONCE).unwrap_or(u32::MAX);
+        if self.slots.acquire_many(all).await.is_err() {
+            tracing::debug!("no write was on its way");
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        let listed = matches!(event, Event::Listed(_));
+        self.metrics.event(&event);
+        self.state.on(event, self.clock.now());
+        if listed {
+            let state = &self.state;
+            self.awaited.retain(|(kind, _)| state.unlisted().contains(kind));
+        }
+    }
+
+    fn alarm(&self) -> impl Future<Output = ()> + use<W> {
+        let now = self.clock.now().monotonic;
+        let wait = self.state.next_alarm().map(|at| at.saturating_sub(now));
+        async move {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let changes = self.state.plan(self.clock.now());
+        self.metrics.learned(self.state.learned());
+        for change in changes {
+            tokio::spawn(carry_out(
+                change,
+                self.writer.clone(),
+                self.slots.clone(),
+                self.metrics.clone(),
+                self.finished_tx.clone(),
+            ));
+        }
+    }
+}
+
+async fn carry_out<W: Writer>(
+    change: Change,
+    writer: W,
+    slots: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    finished: mpsc::UnboundedSender<Event>,
+) {
+    let Ok(_slot) = slots.acquire().await else { return };
+    let outcome = writer.apply_change(&change).await;
+    metrics.written(&change, &outcome);
+    // Nobody receives after the shutdown; then nobody needs to know.
+    let told = finished.send(Event::Finished { id: change.id().clone(), outcome });
+    if told.is_err() {
+        tracing::debug!(fence = %change.id(), "written after the end");
+    }
+}

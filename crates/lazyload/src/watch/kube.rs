@@ -1,0 +1,151 @@
+//! Watches the API server. A lost watch is made anew with back-off; one malformed object stops nothing.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use futures::StreamExt;
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use lazyload_logic::convert;
+use lazyload_logic::state::Event;
+use lazyload_logic::types::{Kind, Object, ObjectRef};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Starts a watch for each kind. The tasks end when nobody receives their events any more.
+pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>) -> JoinSet<()> {
+    let mut watches = JoinSet::new();
+    let services = Api::<core::Service>::all(client.clone());
+    watches
+        .spawn(watch(services, Kind::Service, events.clone(), |object| convert::service(&object).map(Object::Service)));
+    let namespaces = Api::<core::Namespace>::all(client.clone());
+    watches.spawn(watch(namespaces, Kind::Namespace, events.clone(), |object| {
+        convert::namespace(&object).map(Object::Namespace)
+    }));
+    let pods = Api::<core::Pod>::all(client.clone());
+    watches.spawn(watch(pods, Kind::Pod, events.clone(), |object| convert::pod(&object).map(Object::Pod)));
+    let slices = Api::<discovery::EndpointSlice>::all(client.clone());
+    watches.spawn(watch(slices, Kind::EndpointSlice, events.clone(), |object| {
+        convert::endpoint_slice(&object).map(Object::EndpointSlice)
+    }));
+    for (kind, group, version) in [
+        (Kind::Fence, "microservice.slime.io", "v1alpha1"),
+        (Kind::Sidecar, "networking.istio.io", "v1beta1"),
+        (Kind::VirtualService, "networking.istio.io", "v1beta1"),
+    ] {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
+        let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
+        let objects = Api::<DynamicObject>::all_with(client.clone(), &resource);
+        watches.spawn(watch(objects, kind, events.clone(), move |object| custom(object, &types)));
+    }
+    watches
+}
+
+/// Custom resources are read loosely first: a field of the wrong form in one of them must not end the list of all.
+fn custom(mut object: DynamicObject, types: &TypeMeta) -> Option<Object> {
+    object.types.get_or_insert_with(|| types.clone());
+    let converted = serde_json::to_value(&object).ok().map(|value| convert::object(&value));
+    match converted {
+        Some(Ok(object)) => object,
+        Some(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "object left as it was known before");
+            None
+        }
+        None => None,
+    }
+}
+
+async fn watch<K>(api: Api<K>, kind: Kind, events: mpsc::Sender<Event>, convert: impl Fn(K) -> Option<Object>)
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut stream = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut sink = Sink { kind, events, known: BTreeSet::new(), listing: None };
+    while let Some(next) = stream.next().await {
+        let sent = match next {
+            Ok(watcher::Event::Init) => {
+                sink.listing = Some(BTreeSet::new());
+                Ok(())
+            }
+            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                let id = id(&object);
+                sink.apply(id, convert(object)).await
+            }
+            Ok(watcher::Event::Delete(object)) => sink.delete(&id(&object)).await,
+            Ok(watcher::Event::InitDone) => sink.listed().await,
+            Err(error) => sink.failed(&error).await,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn id<K: Resource>(object: &K) -> ObjectRef {
+    let metadata = object.meta();
+    ObjectRef::new(metadata.namespace.as_deref().unwrap_or(""), metadata.name.as_deref().unwrap_or(""))
+}
+
+/// Turns one kind's watch into events, and what a new list no longer has into deletions.
+struct Sink {
+    kind: Kind,
+    events: mpsc::Sender<Event>,
+    known: BTreeSet<ObjectRef>,
+    listing: Option<BTreeSet<ObjectRef>>,
+}
+
+type Sent = Result<(), mpsc::error::SendError<Event>>;
+
+impl Sink {
+    async fn apply(&mut self, id: ObjectRef, object: Option<Object>) -> Sent {
+        if let Some(listing) = &mut self.listing {
+            listing.insert(id.clone());
+        }
+        self.known.insert(id);
+        match object {
+            Some(object) => self.events.send(Event::Applied(Box::new(object))).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn delete(&mut self, id: &ObjectRef) -> Sent {
+        self.known.remove(id);
+        self.events.send(Event::Deleted(self.kind, id.clone())).await
+    }
+
+    async fn listed(&mut self) -> Sent {
+        let listing = self.listing.take().unwrap_or_default();
+        for gone in self.known.difference(&listing) {
+            self.events.send(Event::Deleted(self.kind, gone.clone())).await?;
+        }
+        self.known = listing;
+        tracing::debug!(kind = self.kind.name(), objects = self.known.len(), "listed");
+        self.events.send(Event::Listed(self.kind)).await
+    }
+
+    async fn failed(&mut self, error: &watcher::Error) -> Sent {
+        let kind = self.kind.name();
+        if is_not_found(error) && self.kind == Kind::VirtualService {
+            tracing::warn!(kind, "its CRD is not installed; going on without");
+            return self.events.send(Event::Listed(self.kind)).await;
+        }
+        if is_not_found(error) {
+            tracing::warn!(kind, "its CRD is not installed; waiting for it");
+        } else {
+            tracing::warn!(kind, error = error as &dyn std::error::Error, "watch failed; trying again");
+        }
+        Ok(())
+    }
+}
+
+fn is_not_found(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))) = error
+    else {
+        return false;
+    };
+    status.code == 404
+}

@@ -1,0 +1,73 @@
+//! Istio's names of Envoy clusters: `DIRECTION|PORT|SUBSET|HOST`, and a few fixed ones.
+
+/// Where the requests of a cluster go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To the proxy's own workload: `inbound|9080||`.
+    Inbound,
+    /// To another service: `outbound|9080||details.default.svc.cluster.local`.
+    Outbound,
+    /// To where the client wanted, unknown to the mesh, or to nowhere: `PassthroughCluster`, `BlackHoleCluster`.
+    Unmatched,
+}
+
+/// Whether requests of this cluster go to the proxy's own workload: four parts, the first one `inbound`.
+#[must_use]
+pub fn is_inbound(cluster: &str) -> bool {
+    direction(cluster) == Some(Direction::Inbound)
+}
+
+/// Where requests of this cluster go; nothing for Envoy's own clusters (`agent`, `prometheus_stats`, …) and for none (`-`).
+#[must_use]
+pub fn direction(cluster: &str) -> Option<Direction> {
+    match cluster {
+        "PassthroughCluster" | "BlackHoleCluster" => return Some(Direction::Unmatched),
+        "InboundPassthroughCluster" | "InboundPassthroughClusterIpv4" | "InboundPassthroughClusterIpv6" => {
+            return Some(Direction::Unmatched);
+        }
+        _ => {}
+    }
+    let (first, rest) = cluster.split_once('|')?;
+    if rest.bytes().filter(|byte| *byte == b'|').count() != 2 {
+        return None;
+    }
+    match first {
+        "inbound" => Some(Direction::Inbound),
+        "outbound" => Some(Direction::Outbound),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inbound_is_four_parts_with_inbound_first() {
+        for cluster in ["inbound|9080||", "inbound|80|http|details.default.svc.cluster.local"] {
+            assert!(is_inbound(cluster), "{cluster}");
+        }
+        for cluster in [
+            "",
+            "inbound",
+            "inbound|9080|",
+            "inbound|9080|||",
+            "Inbound|9080||",
+            "outbound|9080||a",
+            "PassthroughCluster",
+        ] {
+            assert!(!is_inbound(cluster), "{cluster}");
+        }
+    }
+
+    #[test]
+    fn envoys_own_clusters_have_no_direction() {
+        for cluster in
+            ["-", "agent", "prometheus_stats", "xds-grpc", "outbound_.9080_._.details.default.svc.cluster.local"]
+        {
+            assert_eq!(direction(cluster), None, "{cluster}");
+        }
+        assert_eq!(direction("outbound|9080||details.default.svc.cluster.local"), Some(Direction::Outbound));
+        assert_eq!(direction("BlackHoleCluster"), Some(Direction::Unmatched));
+    }
+}
