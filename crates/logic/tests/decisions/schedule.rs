@@ -164,6 +164,7 @@ impl Schedule {
                 self.in_flight.extend(changes);
             }
             9 => self.finish(),
+            10 if self.trouble.edits && self.dice.one_in(5) => self.world.now += Duration::from_secs(20),
             10 => self.world.now += Duration::from_millis(u64::try_from(self.dice.below(100)).unwrap()),
             _ => match self.dice.below(6) {
                 0 => self.world.cluster.collect_garbage(),
