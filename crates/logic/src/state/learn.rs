@@ -12,7 +12,7 @@ use crate::fence::completion::complete_called;
 use crate::fence::sidecar::workload_labels;
 use crate::index::{Caller, selects};
 use crate::ledger::Recorded;
-use crate::observation::Call;
+use crate::observation::{Call, authority};
 use crate::types::{Now, ObjectRef};
 
 /// A call waits this long for the news of its caller.
@@ -109,6 +109,10 @@ impl State {
         let Some((namespace, fences)) = self.find_callers(call.caller) else {
             return self.wait(Waiting { since, call, reason: "unknown_caller" }, now);
         };
+        if !authority::parse(&call.authority).is_ok_and(|host| host.is_dns_1123()) {
+            // One host that Istio's admission refuses would keep the whole Sidecar from being written.
+            return self.learned.skip("not_a_dns_name");
+        }
         let host = complete_called(&call.authority, &namespace, &self.index);
         if self.is_global_sidecar(&host) {
             return self.learned.skip("global_sidecar");
