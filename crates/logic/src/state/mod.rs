@@ -135,6 +135,12 @@ impl State {
             }
             _ => Vec::new(),
         };
+        if matches!(kind, Kind::Fence | Kind::Sidecar) && !self.is_known(&object) {
+            // Somebody changed it: a write that was refused, or changed nothing, may be the right one now.
+            if let Some(work) = self.by_fence.get_mut(&id) {
+                work.futile = None;
+            }
+        }
         self.index.apply(object);
         self.mark_affected(kind, &id);
         for address in addresses {
