@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
@@ -11,7 +12,7 @@ use lazyload_api::service_fence::ServiceFence;
 use lazyload_logic::state::{Change, Outcome};
 use lazyload_logic::types::{Object, ObjectRef};
 use lazyload_logic::{convert, manifest};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Writer;
 
@@ -25,6 +26,8 @@ enum ApplyError {
     Refused { change: &'static str, id: ObjectRef, source: Box<kube::Error> },
     #[error("failed to {change} {id}: no answer within {} s", WRITE_TIMEOUT.as_secs())]
     TimedOut { change: &'static str, id: ObjectRef },
+    #[error("failed to update_sidecar {id}: it is not ours any more")]
+    NotOurs { id: ObjectRef },
     #[error("failed to {change} {id}: its body cannot be written as JSON")]
     Body { change: &'static str, id: ObjectRef, source: serde_json::Error },
 }
@@ -73,11 +76,24 @@ impl KubeWriter {
                 let stored = api.patch_status(&id.name, &params, &Patch::Apply(&body)).await.map_err(refused)?;
                 convert::fence(stored).map(Object::Fence)
             }
-            (Change::ApplySidecar { exists, .. }, Some(body)) => {
-                // Without force, a Sidecar that somebody made a moment ago is a conflict, not a victim.
-                let mut params = PatchParams::apply(names::FIELD_MANAGER);
-                params.force = *exists;
-                let stored = self.apply_sidecar(id, &params, &body).await.map_err(refused)?;
+            (Change::ApplySidecar { exists: false, .. }, Some(body)) => {
+                // Server-side apply would merge into a Sidecar that somebody made a moment ago, and own it: creation cannot.
+                let sidecar: Sidecar = serde_json::from_value(body).map_err(|source| ApplyError::Body {
+                    change: change.name(),
+                    id: id.clone(),
+                    source,
+                })?;
+                let params =
+                    PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                let created = self.api::<Sidecar>(id).create(&params, &sidecar).await.map_err(refused)?;
+                convert::sidecar(created).map(Object::Sidecar)
+            }
+            (Change::ApplySidecar { exists: true, .. }, Some(body)) => {
+                let live = self.api::<Sidecar>(id).get(&id.name).await.map_err(refused)?;
+                if convert::sidecar(live.clone()).is_none_or(|live| live.owner_uid.is_none()) {
+                    return Err(ApplyError::NotOurs { id: id.clone() });
+                }
+                let stored = self.apply_sidecar(id, live, body).await.map_err(refused)?;
                 convert::sidecar(stored).map(Object::Sidecar)
             }
             (Change::DeleteFence { uid, .. }, _) => {
@@ -93,8 +109,18 @@ impl KubeWriter {
         Ok(stored)
     }
 
-    async fn apply_sidecar(&self, id: &ObjectRef, params: &PatchParams, body: &Value) -> kube::Result<Sidecar> {
-        self.api::<Sidecar>(id).patch(&id.name, params, &Patch::Apply(body)).await
+    /// Changes a Sidecar of ours, and only that one: another one of its name, made meanwhile, is a conflict.
+    async fn apply_sidecar(&self, id: &ObjectRef, live: Sidecar, mut body: Value) -> kube::Result<Sidecar> {
+        let api = self.api::<Sidecar>(id);
+        if let Some(managed_fields) = as_applied(live.metadata.managed_fields.unwrap_or_default()) {
+            let metadata = json!({"resourceVersion": live.metadata.resource_version, "managedFields": managed_fields});
+            let patch = Patch::Merge(json!({"metadata": metadata}));
+            api.patch_metadata(&id.name, &PatchParams::default(), &patch).await?;
+        }
+        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("uid".to_owned(), json!(live.metadata.uid));
+        }
+        api.patch(&id.name, &PatchParams::apply(names::FIELD_MANAGER).force(), &Patch::Apply(body)).await
     }
 
     /// Deletes the object with this identity; one that is gone already, or another one of its name, is fine.
@@ -142,10 +168,26 @@ impl Writer for KubeWriter {
     }
 }
 
+/// The field managers of an object that we created and have not applied yet: what we own by its creation is owned as if applied, or else
+/// applying could never remove a label again. `None` where there is nothing to change.
+fn as_applied(mut entries: Vec<ManagedFieldsEntry>) -> Option<Vec<ManagedFieldsEntry>> {
+    let ours = |entry: &ManagedFieldsEntry, operation: &str| {
+        entry.manager.as_deref() == Some(names::FIELD_MANAGER)
+            && entry.operation.as_deref() == Some(operation)
+            && entry.subresource.is_none()
+    };
+    if entries.iter().any(|entry| ours(entry, "Apply")) {
+        return None;
+    }
+    let created = entries.iter_mut().find(|entry| ours(entry, "Update"))?;
+    created.operation = Some("Apply".to_owned());
+    Some(entries)
+}
+
 /// What the API server refuses for what it is (400, 403, 422, a conflict with somebody's Sidecar) is not tried again as it is.
 fn outcome_of(change: &Change, error: &ApplyError) -> Outcome {
     match error {
-        ApplyError::Body { .. } => Outcome::Rejected,
+        ApplyError::Body { .. } | ApplyError::NotOurs { .. } => Outcome::Rejected,
         ApplyError::TimedOut { .. } => Outcome::Failed,
         ApplyError::Refused { source, .. } => match &**source {
             kube::Error::Api(status) => match (status.code, change) {
