@@ -80,10 +80,10 @@ impl Repeating {
                     Some(open) => Some(open),
                     None => Stream::open(log_source.clone()).await.ok(),
                 };
-                if let Some(mut open) = open {
-                    if all.is_empty() || open.send(&all).await {
-                        stream = Some(open);
-                    }
+                if let Some(mut open) = open
+                    && (all.is_empty() || open.send(&all).await)
+                {
+                    stream = Some(open);
                 }
             }
         });

@@ -97,7 +97,8 @@ async fn a_controller_killed_at_any_moment_loses_nothing_and_takes_no_host_away(
 
     let Some((cluster, mut controller, callers)) = mesh("kills: with").await else { return };
     let history = History::record(&cluster);
-    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let seed = u64::from(now.subsec_nanos()) + 1;
     eprintln!("the moments of the kills follow from {seed}");
     let mut random = Random(seed);
     let mut kills = 0;

@@ -1,5 +1,7 @@
 //! The product's binary, in the profile of the tests.
 
+#![allow(clippy::expect_used, reason = "a test fails by a panic")]
+
 use std::path::PathBuf;
 use std::sync::OnceLock;
 

@@ -1,5 +1,7 @@
 //! Programs that run beside a test and end with it, however it ends.
 
+#![allow(clippy::panic, clippy::print_stderr, reason = "a test fails by a panic")]
+
 use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
