@@ -39,6 +39,30 @@ pub const SLIME_APP_METADATA: &str = "SLIME_APP";
 /// Value of [`SLIME_APP_METADATA`].
 pub const SLIME_APP_VALUE: &str = "LAZYLOAD_GLOBAL_SIDECAR";
 
+/// Virtual host of the fallback: domain `*`, to the global-sidecar.
+pub const FALLBACK_VIRTUAL_HOST: &str = "allow_all";
+/// Istio's catch-all where unknown destinations are allowed.
+pub const ISTIO_ALLOW_ANY: &str = "allow_any";
+/// Istio's catch-all where only registered destinations are allowed.
+pub const ISTIO_BLOCK_ALL: &str = "block_all";
+/// What [`ISTIO_ALLOW_ANY`] is called in the global-sidecar's own proxy.
+pub const KEPT_ALLOW_ANY: &str = "allow_any_new";
+/// What [`ISTIO_BLOCK_ALL`] is called in the global-sidecar's own proxy.
+pub const KEPT_BLOCK_ALL: &str = "block_all_new";
+/// Dispatch target that stands for the global-sidecar.
+pub const DISPATCH_TO_GLOBAL_SIDECAR: &str = "_GLOBAL_SIDECAR";
+/// Istio's cluster for the original destination of a connection.
+pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+
+/// Annotation on pods: changes with the configuration that the pod reads only when it starts.
+pub const CONFIG_CHECKSUM_ANNOTATION: &str = "lazyload.slime.io/config-checksum";
+/// Label and annotation by which Istio decides on injection.
+pub const INJECT_LABEL: &str = "sidecar.istio.io/inject";
+/// Label of every object of the product.
+pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
+/// Value of [`PART_OF_LABEL`].
+pub const PART_OF: &str = "lazyload";
+
 /// Field manager of everything that Lazyload writes by server-side apply.
 pub const FIELD_MANAGER: &str = "lazyload";
 

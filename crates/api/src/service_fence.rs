@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
     plural = "servicefences",
     singular = "servicefence",
     shortname = "svf",
+    doc = "A workload that is fenced: what it depends on, and what was learned of it",
     namespaced,
     status = "ServiceFenceStatus",
     derive = "Default",

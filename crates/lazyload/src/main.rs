@@ -5,6 +5,7 @@
 mod admin;
 mod apply;
 mod cli;
+mod documents;
 mod observe;
 mod process;
 mod run;

@@ -3,7 +3,10 @@
 //! Next: the command that interests you.
 
 mod controller;
+mod crds;
+
 mod engine;
+mod render;
 
 use crate::cli::Command;
 
@@ -15,9 +18,12 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Controller(args) => block_on(controller::run(args)),
         Command::GlobalSidecar => anyhow::bail!("under construction"),
-        Command::Crds => anyhow::bail!("under construction"),
-        Command::Render(_) => anyhow::bail!("under construction"),
-        Command::Demo(_) => anyhow::bail!("under construction"),
+        Command::Crds => crds::run(),
+        Command::Render(args) => render::run(&args),
+        Command::Demo(args) => {
+            let _ = args;
+            anyhow::bail!("under construction")
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! Never guesses silently: what is wrong is an error with its path, what is odd is a warning.
 //! Next: `reader` for how values are read, `resolve` for which spelling wins.
 
-mod reader;
+pub(crate) mod reader;
 mod resolve;
 
 pub use reader::SettingsError;

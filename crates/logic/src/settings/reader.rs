@@ -16,31 +16,31 @@ pub struct SettingsError {
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     value: Option<&'a Value>,
     path: String,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(path: impl Into<String>, value: Option<&'a Value>) -> Self {
+    pub(crate) fn new(path: impl Into<String>, value: Option<&'a Value>) -> Self {
         Self { value: value.filter(|value| !value.is_null()), path: path.into() }
     }
 
-    pub(super) fn key(&self, key: &str) -> Reader<'a> {
+    pub(crate) fn key(&self, key: &str) -> Reader<'a> {
         let value = self.value.and_then(|value| value.get(key));
         Reader::new(format!("{}.{key}", self.path), value)
     }
 
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.value.is_some()
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// Any scalar as text: users write ports and names with and without quotes.
-    pub(super) fn text(&self) -> Result<Option<String>, SettingsError> {
+    pub(crate) fn text(&self) -> Result<Option<String>, SettingsError> {
         match self.value {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -51,11 +51,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Text that is not empty.
-    pub(super) fn name(&self) -> Result<Option<String>, SettingsError> {
+    pub(crate) fn name(&self) -> Result<Option<String>, SettingsError> {
         Ok(self.text()?.filter(|text| !text.is_empty()))
     }
 
-    pub(super) fn flag(&self) -> Result<bool, SettingsError> {
+    pub(crate) fn flag(&self) -> Result<bool, SettingsError> {
         match self.value {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
@@ -68,14 +68,25 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn port(&self) -> Result<u16, SettingsError> {
+    /// A count, such as of replicas.
+    pub(crate) fn count(&self) -> Result<Option<u32>, SettingsError> {
+        let Some(text) = self.name()? else { return Ok(None) };
+        text.trim().parse().map(Some).map_err(|_| self.error("a whole number"))
+    }
+
+    /// The value as it is written.
+    pub(crate) fn value(&self) -> Option<&'a Value> {
+        self.value
+    }
+
+    pub(crate) fn port(&self) -> Result<u16, SettingsError> {
         self.text()?
             .and_then(|text| text.trim().parse::<u16>().ok())
             .filter(|port| *port != 0)
             .ok_or_else(|| self.error("a port number from 1 to 65535"))
     }
 
-    pub(super) fn list(&self) -> Result<Vec<Reader<'a>>, SettingsError> {
+    pub(crate) fn list(&self) -> Result<Vec<Reader<'a>>, SettingsError> {
         match self.value {
             None => Ok(Vec::new()),
             Some(Value::Array(items)) => Ok(items
@@ -87,12 +98,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn texts(&self) -> Result<Vec<String>, SettingsError> {
+    pub(crate) fn texts(&self) -> Result<Vec<String>, SettingsError> {
         let items = self.list()?;
         items.iter().map(|item| item.name()?.ok_or_else(|| item.error("text that is not empty"))).collect()
     }
 
-    pub(super) fn map(&self) -> Result<Option<&'a Map<String, Value>>, SettingsError> {
+    pub(crate) fn map(&self) -> Result<Option<&'a Map<String, Value>>, SettingsError> {
         match self.value {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(map)),
@@ -100,7 +111,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn error(&self, expected: &str) -> SettingsError {
+    pub(crate) fn error(&self, expected: &str) -> SettingsError {
         let found = self.value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         SettingsError { path: self.path.clone(), expected: expected.to_owned(), found }
     }

@@ -1,0 +1,78 @@
+//! How the global-sidecar's proxy tells the controller who called whom. Source: contract 4.6; B45.
+
+use lazyload_api::names;
+use serde_json::{Value, json};
+
+use super::Installation;
+use super::meta::metadata;
+
+/// What is added to the proxy's bootstrap: a cluster that is the controller's access-log service.
+pub(super) fn bootstrap(installation: &Installation) -> String {
+    let settings = &installation.settings;
+    let address = format!("{}.{}", settings.module_name, settings.slime_namespace);
+    let http2 = json!({
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        // A controller that died without a word is noticed in seconds, not when TCP gives up.
+        "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": {"interval": "5s", "timeout": "3s"}}},
+    });
+    let cluster = json!({
+        "name": names::ACCESS_LOG_SOURCE,
+        "type": "STRICT_DNS",
+        "connect_timeout": "5s",
+        "dns_lookup_family": "V4_PREFERRED",
+        "respect_dns_ttl": true,
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
+        "upstream_connection_options": {"tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 10, "keepalive_interval": 5}},
+        "load_assignment": {
+            "cluster_name": names::ACCESS_LOG_SOURCE,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+                "address": address, "port_value": installation.controller.log_source_port,
+            }}}}]}],
+        },
+    });
+    // Indented: people read it in the ConfigMap.
+    format!("{:#}\n", json!({"static_resources": {"clusters": [cluster]}}))
+}
+
+/// The ConfigMap that Istio's injector mounts for the proxy; its pod does not start before it exists.
+pub(super) fn bootstrap_config_map(installation: &Installation) -> Value {
+    let namespace = installation.settings.global_sidecar_namespace();
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(namespace, names::ACCESS_LOG_SOURCE, json!({})),
+        "data": {"custom_bootstrap.json": bootstrap(installation)},
+    })
+}
+
+/// The EnvoyFilter that adds the access logger. Inbound only: those entries carry the caller's address and the host that it asked for.
+pub(super) fn envoy_filter(installation: &Installation) -> Value {
+    let logger = json!({
+        "name": "envoy.access_loggers.http_grpc",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            "common_config": {
+                "log_name": "http_envoy_accesslog",
+                "transport_api_version": "V3",
+                "grpc_service": {"envoy_grpc": {"cluster_name": names::ACCESS_LOG_SOURCE}},
+                // One byte, so that an entry leaves at once. Zero would too, but takes away the limit on what waits for a slow reader.
+                "buffer_size_bytes": 1,
+                "buffer_flush_interval": "0.1s",
+            },
+        },
+    });
+    let manager = "envoy.filters.network.http_connection_manager";
+    json!({
+        "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+        "metadata": metadata(installation.settings.global_sidecar_namespace(), names::GLOBAL_SIDECAR_ACCESS_LOG, json!({})),
+        "spec": {
+            "workloadSelector": {"labels": {"app": names::GLOBAL_SIDECAR}},
+            "configPatches": [{
+                "applyTo": "NETWORK_FILTER",
+                "match": {"context": "SIDECAR_INBOUND", "listener": {"filterChain": {"filter": {"name": manager}}}},
+                "patch": {"operation": "MERGE", "value": {"typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                    "access_log": [logger],
+                }}},
+            }],
+        },
+    })
+}

@@ -1,0 +1,137 @@
+//! The objects of the controller, named like the module. Source: contract 5.2–5.4.
+
+use lazyload_api::names;
+use serde_json::{Value, json};
+
+use super::meta::{binding, checksum, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
+use super::{Controller, Installation};
+
+const READ: &[&str] = &["get", "list", "watch"];
+/// What server-side apply, deletion and watching need.
+const OWN: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
+
+/// Account, rights and configuration: nothing of it runs.
+pub(super) fn base(installation: &Installation) -> Vec<Value> {
+    let name = &installation.settings.module_name;
+    let namespace = &installation.namespace;
+    let role = format!("{name}.{namespace}");
+    let mut objects = Vec::new();
+    if installation.controller.create_service_account {
+        objects.push(json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(namespace, name, json!({"app": name})),
+        }));
+    }
+    objects.push(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_metadata(&role),
+        "rules": [
+            rule("", &["namespaces", "pods", "services"], READ),
+            rule("discovery.k8s.io", &["endpointslices"], READ),
+            rule("networking.istio.io", &["virtualservices"], READ),
+            rule("networking.istio.io", &["sidecars"], OWN),
+            rule("microservice.slime.io", &["servicefences"], OWN),
+            rule("microservice.slime.io", &["servicefences/status"], &["get", "patch"]),
+            // A Sidecar blocks the deletion of its fence: some clusters ask for this right then.
+            rule("microservice.slime.io", &["servicefences/finalizers"], &["update"]),
+        ],
+    }));
+    objects.push(binding("ClusterRole", cluster_metadata(&role), namespace, name));
+    objects.push(json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(namespace, name, json!({"app": name})),
+        "data": {"cfg": installation.config.to_string()},
+    }));
+    objects
+}
+
+/// The Service: the global-sidecar's proxy sends its access log there.
+pub(super) fn service(installation: &Installation) -> Value {
+    let name = &installation.settings.module_name;
+    let Controller { service_type, http_port, auxiliary_port, log_source_port, .. } = &installation.controller;
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": metadata(&installation.namespace, name, json!({"app": name, names::SERVICE_FENCED_LABEL: "false"})),
+        "spec": {
+            "type": service_type,
+            "selector": {"app": name},
+            "ports": [
+                {"name": "http", "port": http_port, "targetPort": "aux-port", "protocol": "TCP"},
+                {"name": "aux-port", "port": auxiliary_port, "targetPort": "aux-port", "protocol": "TCP", "appProtocol": "http"},
+                {"name": "log-source-port", "port": log_source_port, "targetPort": "log-source-port", "protocol": "TCP", "appProtocol": "grpc"},
+            ],
+        },
+    })
+}
+
+/// The Deployment. It is replaced, not rolled: two controllers at once would both write.
+pub(super) fn deployment(installation: &Installation) -> Value {
+    let name = &installation.settings.module_name;
+    let controller = &installation.controller;
+    let mut pod = json!({
+        "serviceAccountName": name,
+        "containers": [container(installation)],
+        "volumes": with(&[json!({"name": "config-volume", "configMap": {"name": name, "defaultMode": 420}})], &controller.volumes),
+    });
+    set_if_any(&mut pod, "imagePullSecrets", &installation.image_pull_secrets);
+    set_if_any(&mut pod, "nodeSelector", &controller.node_selector);
+    set_if_any(&mut pod, "tolerations", &controller.tolerations);
+    set_if_any(&mut pod, "affinity", &controller.affinity);
+    set_if_any(&mut pod, "securityContext", &controller.pod_security_context);
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(&installation.namespace, name, json!({"app": name})),
+        "spec": {
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {
+                    "labels": {"app": name, names::INJECT_LABEL: "false"},
+                    "annotations": {names::CONFIG_CHECKSUM_ANNOTATION: checksum(&installation.config.to_string())},
+                },
+                "spec": pod,
+            },
+        },
+    })
+}
+
+fn container(installation: &Installation) -> Value {
+    let Installation { settings, controller, .. } = installation;
+    let own_env = ["WATCH_NAMESPACE", "POD_NAMESPACE", "POD_NAME"]
+        .into_iter()
+        .filter(|name| controller.env.iter().all(|variable| variable["name"] != *name))
+        .map(|name| env_from_field(name, if name == "POD_NAME" { "metadata.name" } else { "metadata.namespace" }));
+    let security = json!({
+        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    let probe = |path: &str, failures: u32| {
+        json!({
+            "httpGet": {"path": path, "port": "aux-port"},
+            "initialDelaySeconds": 3, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": failures,
+        })
+    };
+    let mut container = json!({
+        "name": "slime",
+        "image": controller.image.name,
+        "imagePullPolicy": controller.image.pull_policy,
+        "command": ["/lazyload", "controller"],
+        "env": with(&own_env.collect::<Vec<_>>(), &controller.env),
+        "ports": [
+            {"name": "aux-port", "containerPort": port_of(&settings.aux_address, 8081), "protocol": "TCP"},
+            {"name": "log-source-port", "containerPort": port_of(&settings.log_source_address, 8082), "protocol": "TCP"},
+            {"name": "http-metrics", "containerPort": port_of(&settings.metrics_address, 8080), "protocol": "TCP"},
+        ],
+        "readinessProbe": probe("/modules/readyz", 1),
+        "livenessProbe": probe("/modules/livez", 2),
+        "volumeMounts": with(&[json!({"name": "config-volume", "mountPath": "/etc/slime/config"})], &controller.volume_mounts),
+        "securityContext": merged(&security, controller.container_security_context.clone()),
+    });
+    set_if_any(&mut container, "resources", &controller.resources);
+    container
+}
+
+fn with(first: &[Value], then: &[Value]) -> Vec<Value> {
+    [first, then].concat()
+}
+
+/// Port of a listening address such as `:8081`; an address without one is the controller's to complain of.
+fn port_of(address: &str, default: u16) -> u16 {
+    address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(default)
+}

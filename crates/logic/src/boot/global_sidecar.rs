@@ -1,0 +1,138 @@
+//! The objects of the global-sidecar but for its access log. Source: contract 4.3, 4.4; B3, B44, B53.
+
+use lazyload_api::names;
+use serde_json::{Value, json};
+
+use super::access_log;
+use super::meta::{binding, checksum, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
+use super::{GlobalSidecar, Installation};
+
+const NAME: &str = names::GLOBAL_SIDECAR;
+/// Any user but root and 1337, whose traffic Istio exempts from interception.
+const USER: u32 = 65532;
+/// Seconds for requests in flight when a pod goes.
+const GRACE_PERIOD: u32 = 60;
+
+/// Account, rights and configuration: nothing of it runs.
+pub(super) fn base(installation: &Installation, sidecar: &GlobalSidecar) -> Vec<Value> {
+    let namespace = installation.settings.global_sidecar_namespace();
+    let meta = |labels: Value| metadata(namespace, NAME, labels);
+    let read = ["get", "list", "watch"];
+    let ports: String = sidecar.ports.iter().map(|port| format!("- {port}\n")).collect();
+    vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(json!({"account": NAME}))}),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta(json!({})),
+            "rules": [rule("", &["configmaps"], &read)],
+        }),
+        binding("Role", meta(json!({})), namespace, NAME),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_metadata(NAME),
+            "rules": [rule("", &["services"], &read)],
+        }),
+        binding("ClusterRole", cluster_metadata(NAME), namespace, NAME),
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(json!({names::CONFIG_LABEL: NAME})),
+            "data": {"cfg": format!("wormholePorts:\n{ports}")},
+        }),
+    ]
+}
+
+/// The Service: because of its ports, every proxy that sees it listens on them.
+pub(super) fn service(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
+    let ports: Vec<Value> = sidecar
+        .ports
+        .iter()
+        .map(|port| json!({"name": format!("http-{port}"), "port": port, "targetPort": port, "protocol": "TCP"}))
+        .collect();
+    let labels = json!({"app": NAME, "service": NAME, names::SERVICE_FENCED_LABEL: "false"});
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": metadata(installation.settings.global_sidecar_namespace(), NAME, labels),
+        "spec": {"type": "ClusterIP", "sessionAffinity": "None", "selector": {"app": NAME}, "ports": ports},
+    })
+}
+
+/// Its proxy sees every service, even where a default Sidecar of the mesh or the namespace hides them from others.
+pub(super) fn scope(installation: &Installation) -> Value {
+    json!({
+        "apiVersion": names::SIDECAR_API_VERSION, "kind": "Sidecar",
+        "metadata": metadata(installation.settings.global_sidecar_namespace(), NAME, json!({})),
+        "spec": {"workloadSelector": {"labels": {"app": NAME}}, "egress": [{"hosts": ["*/*"]}]},
+    })
+}
+
+/// The Deployment.
+pub(super) fn deployment(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
+    let proxy = json!({
+        "holdApplicationUntilProxyStarts": true,
+        "proxyMetadata": {format!("ISTIO_META_{}", names::SLIME_APP_METADATA): names::SLIME_APP_VALUE},
+    });
+    let annotations = json!({
+        "proxy.istio.io/config": proxy.to_string(),
+        "sidecar.istio.io/bootstrapOverride": names::ACCESS_LOG_SOURCE,
+        names::CONFIG_CHECKSUM_ANNOTATION: checksum(&access_log::bootstrap(installation)),
+    });
+    let mut pod = json!({
+        "serviceAccountName": NAME,
+        "terminationGracePeriodSeconds": GRACE_PERIOD,
+        // Ports below 1024 without a capability: a safe sysctl, of this pod's network alone.
+        "securityContext": {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]},
+        "containers": [container(installation, sidecar)],
+    });
+    set_if_any(&mut pod, "imagePullSecrets", &installation.image_pull_secrets);
+    set_if_any(&mut pod, "tolerations", &sidecar.tolerations);
+    set_if_any(&mut pod, "affinity", &sidecar.affinity);
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": metadata(installation.settings.global_sidecar_namespace(), NAME, json!({"app": NAME})),
+        "spec": {
+            "replicas": sidecar.replicas,
+            // A new pod is ready before an old one goes: callers must not notice.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "selector": {"matchLabels": {"app": NAME}},
+            "template": {
+                "metadata": {
+                    "labels": merged(&sidecar.labels, json!({"app": NAME})),
+                    "annotations": merged(&sidecar.annotations, annotations),
+                },
+                "spec": pod,
+            },
+        },
+    })
+}
+
+fn container(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
+    let settings = &installation.settings;
+    let ports: Vec<Value> =
+        sidecar.ports.iter().map(|port| json!({"containerPort": port, "protocol": "TCP"})).collect();
+    let probe_port = sidecar.probe_port;
+    let mut container = json!({
+        "name": NAME,
+        "image": sidecar.image.name,
+        "imagePullPolicy": sidecar.image.pull_policy,
+        "command": ["/lazyload", "global-sidecar"],
+        "env": [
+            {"name": "CLEAN_UP_WORMHOLE_PORT", "value": settings.cleanup_wormhole_port.to_string()},
+            {"name": "PROBE_PORT", "value": probe_port.to_string()},
+            {"name": "LOG_LEVEL", "value": settings.log_level},
+            env_from_field("POD_NAMESPACE", "metadata.namespace"),
+        ],
+        "ports": ports,
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz/live", "port": probe_port},
+            "initialDelaySeconds": 600, "periodSeconds": 30, "timeoutSeconds": 15, "failureThreshold": 3,
+        },
+        "readinessProbe": {
+            "httpGet": {"path": "/healthz/ready", "port": probe_port},
+            "initialDelaySeconds": 1, "periodSeconds": 2, "timeoutSeconds": 1, "failureThreshold": 30,
+        },
+        // Of the container, not of the pod: the injected init container must keep its own.
+        "securityContext": {
+            "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "privileged": false, "readOnlyRootFilesystem": true,
+            "runAsGroup": USER, "runAsNonRoot": true, "runAsUser": USER, "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    });
+    set_if_any(&mut container, "resources", &sidecar.resources);
+    container
+}

@@ -1,0 +1,79 @@
+//! Parts that several objects share.
+
+use lazyload_api::names;
+use serde_json::{Value, json};
+
+/// Metadata of a namespaced object; `labels` is a map.
+pub(super) fn metadata(namespace: &str, name: &str, labels: Value) -> Value {
+    let mut metadata = cluster_metadata(name);
+    metadata["namespace"] = namespace.into();
+    metadata["labels"] = merged(&metadata["labels"], labels);
+    metadata
+}
+
+/// Metadata of an object of the whole cluster.
+pub(super) fn cluster_metadata(name: &str) -> Value {
+    json!({"name": name, "labels": {names::PART_OF_LABEL: names::PART_OF}})
+}
+
+/// Two maps in one; on a key of both, `above` wins.
+pub(super) fn merged(below: &Value, above: Value) -> Value {
+    let mut merged = below.clone();
+    if let (Value::Object(merged), Value::Object(above)) = (&mut merged, above) {
+        merged.extend(above);
+    }
+    merged
+}
+
+/// Sets a field unless the value says nothing.
+pub(super) fn set_if_any(object: &mut Value, key: &str, value: &Value) {
+    let says_nothing = match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    if !says_nothing {
+        object[key] = value.clone();
+    }
+}
+
+/// A binding of a role to one ServiceAccount. `kind` is `Role` or `ClusterRole`, and names the binding's kind too.
+pub(super) fn binding(kind: &str, metadata: Value, account_namespace: &str, account: &str) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": metadata["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": account_namespace}],
+        "metadata": metadata,
+    })
+}
+
+/// A rule on resources of one API group.
+pub(super) fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+    json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
+}
+
+/// An environment variable from a field of the pod.
+pub(super) fn env_from_field(name: &str, field: &str) -> Value {
+    json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": field}}})
+}
+
+/// Changes with the text and is the same on every platform and in every release: FNV-1a, 64 bits. No defence against forgery.
+pub(super) fn checksum(text: &str) -> String {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let hash = text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_fnv_1a_as_published() {
+        assert_eq!(checksum(""), "cbf29ce484222325");
+        assert_eq!(checksum("a"), "af63dc4c8601ec8c");
+        assert_eq!(checksum("foobar"), "85944171f73967e8");
+    }
+}

@@ -1,0 +1,113 @@
+//! Owns what a SlimeBoot stands for: the typed installation and every object that it needs, and the CRDs.
+//! Never writes to a cluster: `lazyload render` prints the objects, the operator applies them.
+//! Next: `read` for what is accepted, `objects` for the order, then one file for each group of objects.
+
+mod access_log;
+mod controller;
+mod crds;
+mod effective;
+mod error;
+mod fallback;
+mod global_sidecar;
+mod meta;
+mod objects;
+mod read;
+mod refuse;
+mod values;
+
+use serde_json::Value;
+
+pub use crds::crds;
+pub use error::BootError;
+pub use objects::desired_objects;
+pub use read::{Reading, read};
+
+use crate::settings::Settings;
+
+/// Everything that the objects of one SlimeBoot depend on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Installation {
+    /// Settings as the controller will resolve them from `config`.
+    pub settings: Settings,
+    /// The module entry with everything in it that the controller cannot see elsewhere.
+    pub config: Value,
+    /// Where the controller runs.
+    pub namespace: String,
+    /// Istio's root namespace: an EnvoyFilter there reaches every proxy of the mesh.
+    pub istio_namespace: String,
+    /// For every pod: a list of references to Secrets.
+    pub image_pull_secrets: Value,
+    /// The controller.
+    pub controller: Controller,
+    /// The global-sidecar, unless it is switched off.
+    pub global_sidecar: Option<GlobalSidecar>,
+}
+
+/// An image and when to pull it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// `REPOSITORY:TAG`, or the repository alone.
+    pub name: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub pull_policy: String,
+}
+
+/// What the user decides of the controller; values that pass through unchanged are kept as JSON, checked against their Kubernetes type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Controller {
+    /// Its image.
+    pub image: Image,
+    /// Whether its ServiceAccount is made here.
+    pub create_service_account: bool,
+    /// Environment variables after the built-in ones.
+    pub env: Vec<Value>,
+    /// Requests and limits.
+    pub resources: Value,
+    /// Of the pod.
+    pub node_selector: Value,
+    /// Of the pod.
+    pub tolerations: Value,
+    /// Of the pod.
+    pub affinity: Value,
+    /// Of the pod.
+    pub pod_security_context: Value,
+    /// Of the container, over the built-in one key by key.
+    pub container_security_context: Value,
+    /// Besides the configuration.
+    pub volumes: Vec<Value>,
+    /// Besides the configuration.
+    pub volume_mounts: Vec<Value>,
+    /// `type` of its Service.
+    pub service_type: String,
+    /// Port of its Service: HTTP.
+    pub http_port: u16,
+    /// Port of its Service: health and metrics.
+    pub auxiliary_port: u16,
+    /// Port of its Service: access logs.
+    pub log_source_port: u16,
+}
+
+/// What the user decides of the global-sidecar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GlobalSidecar {
+    /// Its image.
+    pub image: Image,
+    /// Ports that it listens on, in the user's order, the built-in one last.
+    pub ports: Vec<u16>,
+    /// Port that every fallback goes to; if none, each port's own.
+    pub fallback_port: Option<u16>,
+    /// Health.
+    pub probe_port: u16,
+    /// Pods.
+    pub replicas: u32,
+    /// Labels of the pods: they ask for injection.
+    pub labels: Value,
+    /// Annotations of the pods.
+    pub annotations: Value,
+    /// Requests and limits.
+    pub resources: Value,
+    /// Of the pod.
+    pub affinity: Value,
+    /// Of the pod.
+    pub tolerations: Value,
+}

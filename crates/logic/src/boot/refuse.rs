@@ -1,0 +1,164 @@
+//! What would give wrong objects is refused with a way out, rather than installed.
+
+use std::collections::BTreeSet;
+
+use lazyload_api::names;
+
+use super::BootError;
+use crate::settings::reader::Reader;
+use crate::settings::{GlobalSidecarMode, MetricSource, Settings};
+
+/// Ports that the proxy in the global-sidecar's pod holds for itself. Source: Istio "Ports used by Istio".
+const PROXY_PORTS: &[u16] = &[15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090];
+
+const RESERVED_VIRTUAL_HOSTS: &[&str] = &[
+    names::FALLBACK_VIRTUAL_HOST,
+    names::ISTIO_ALLOW_ANY,
+    names::ISTIO_BLOCK_ALL,
+    names::KEPT_ALLOW_ANY,
+    names::KEPT_BLOCK_ALL,
+];
+
+/// Fields of the module entry that the settings do not know.
+pub(super) fn module(module: &Reader<'_>) -> Result<(), BootError> {
+    for place in ["general", "fence"] {
+        let auto_port = module.key(place).key("autoPort");
+        if auto_port.flag().map_err(BootError::from_reader)? {
+            return Err(BootError::unsupported(auto_port.path(), "autoPort", "list the ports in wormholePort"));
+        }
+    }
+    let election = module.key("global").key("misc").key("enableLeaderElection");
+    if election.flag().map_err(BootError::from_reader)? {
+        return Err(BootError::unsupported(
+            election.path(),
+            "leader election",
+            "set it to \"off\" and run one replica",
+        ));
+    }
+    let mode = module.key("mode");
+    if module.key("bundle").is_set() || mode.is_set() {
+        return Err(BootError::unsupported(module.path(), "a bundle of modules", "remove bundle and mode"));
+    }
+    Ok(())
+}
+
+/// Fields of the spec beside the modules.
+pub(super) fn spec(spec: &Reader<'_>) -> Result<(), BootError> {
+    let replicas = spec.key("replicaCount");
+    if replicas.count().map_err(BootError::from_reader)?.is_some_and(|count| count > 1) {
+        return Err(BootError::unsupported(replicas.path(), "more than one controller", "set it to 1"));
+    }
+    let args = spec.key("args");
+    if !args.list().map_err(BootError::from_reader)?.is_empty() {
+        return Err(BootError::new(
+            args.path(),
+            "expected nothing, because the controller takes no arguments; remove it",
+        ));
+    }
+    Ok(())
+}
+
+/// Settings that ask for other objects than those of cluster mode with access log.
+pub(super) fn settings(settings: &Settings, module_path: &str) -> Result<(), BootError> {
+    let refuse = |field: &str, what: &str, instead: &str| {
+        Err(BootError::unsupported(format!("{module_path}.general.{field}"), what, instead))
+    };
+    if settings.mode == GlobalSidecarMode::Namespace {
+        return refuse(
+            "globalSidecarMode",
+            "namespace mode",
+            "use cluster mode, here and in component.globalSidecar.type",
+        );
+    }
+    if settings.source == MetricSource::Prometheus {
+        return refuse("metricSourceType", "learning from Prometheus", "set metricSourceType: accesslog");
+    }
+    if settings.support_h2 {
+        return refuse("supportH2", "supportH2", "remove it");
+    }
+    if settings.add_env_header_via_lua {
+        return refuse("addEnvHeaderViaLua", "addEnvHeaderViaLua", "remove it: current proxies do not need it");
+    }
+    dispatches(settings, module_path)
+}
+
+fn dispatches(settings: &Settings, module_path: &str) -> Result<(), BootError> {
+    let mut names = BTreeSet::new();
+    let mut domains = BTreeSet::new();
+    for (position, dispatch) in settings.dispatches.iter().enumerate() {
+        let path = |field: &str| format!("{module_path}.general.dispatches[{position}].{field}");
+        if RESERVED_VIRTUAL_HOSTS.contains(&dispatch.name.as_str()) {
+            return Err(BootError::new(
+                path("name"),
+                format!("{:?} is taken by a built-in route; choose another", dispatch.name),
+            ));
+        }
+        if !names.insert(&dispatch.name) {
+            return Err(BootError::new(
+                path("name"),
+                format!("{:?} names two dispatches; choose another", dispatch.name),
+            ));
+        }
+        if dispatch.cluster.contains("{{") {
+            return Err(BootError::unsupported(path("cluster"), "a template", "write the cluster's name"));
+        }
+        if dispatch.domain_regex.is_some() {
+            return Err(BootError::unsupported(path("domainRegex"), "domainRegex", "use domains"));
+        }
+        for domain in &dispatch.domains {
+            // Envoy refuses a whole route configuration for one domain that occurs twice.
+            if !domains.insert(domain.to_ascii_lowercase()) {
+                return Err(BootError::new(
+                    path("domains"),
+                    format!("{domain:?} occurs twice; keep it in one dispatch"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ways of injection that would leave the global-sidecar without its proxy.
+pub(super) fn component(component: &Reader<'_>) -> Result<(), BootError> {
+    let enable = component.key("sidecarInject").key("enable");
+    if !enable.flag().map_err(BootError::from_reader)? {
+        let found = if enable.is_set() { "false" } else { "nothing" };
+        let why = "the global-sidecar works only with an injected proxy, so set it to true";
+        return Err(BootError::new(enable.path(), format!("expected true, got {found}; {why}")));
+    }
+    let mode = component.key("sidecarInject").key("mode");
+    match mode.name().map_err(BootError::from_reader)?.as_deref() {
+        None | Some("pod") => {}
+        Some("namespace") => {
+            let why = "in cluster mode the namespace of the controller is not injected as a whole, so set it to pod";
+            return Err(BootError::new(mode.path(), format!("expected pod, got \"namespace\"; {why}")));
+        }
+        Some(_) => return Err(BootError::from_reader(mode.error("pod"))),
+    }
+    let legacy = component.key("legacyFilterName");
+    if legacy.flag().map_err(BootError::from_reader)? {
+        return Err(BootError::unsupported(
+            legacy.path(),
+            "legacyFilterName",
+            "remove it: Istio 1.8 and later use the current names",
+        ));
+    }
+    Ok(())
+}
+
+/// Ports that two listeners of one pod would claim.
+pub(super) fn ports(component: &Reader<'_>, ports: &[u16], probe_port: u16) -> Result<(), BootError> {
+    if ports.contains(&probe_port) {
+        let message = format!("{probe_port} is also a wormhole port; choose another port for probes, such as 20000");
+        return Err(BootError::new(component.key("probePort").path(), message));
+    }
+    for port in ports.iter().chain([&probe_port]) {
+        if PROXY_PORTS.contains(port) {
+            let message = format!(
+                "port {port} belongs to Istio's proxy in the same pod; leave it out of wormholePort, port and probePort"
+            );
+            return Err(BootError::new(component.path(), message));
+        }
+    }
+    Ok(())
+}
