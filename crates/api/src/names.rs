@@ -23,6 +23,10 @@ pub const REVISION_LABEL: &str = "istio.io/rev";
 pub const ORIG_DEST_HEADER: &str = "Slime-Orig-Dest";
 /// Request header: namespace of the caller, for completing short host names.
 pub const SOURCE_NS_HEADER: &str = "Slime-Source-Ns";
+/// Request header between forwarders: the destination came from Host, so a second forwarder means a loop. Absent on ordinary traffic.
+pub const DIALLED_BY_HOST_HEADER: &str = "x-lazyload-dialled-by-host";
+/// Response header on answers that are the forwarder's own: `SIDE; REASON`.
+pub const FAILURE_HEADER: &str = "x-lazyload-failure";
 
 /// Name of the fallback: its Service, Deployment, ServiceAccount, ConfigMap.
 pub const GLOBAL_SIDECAR: &str = "global-sidecar";

@@ -27,6 +27,7 @@ pub enum Command {
     /// Watch the cluster, learn from access logs, write ServiceFences and Sidecars.
     Controller(ControllerArgs),
     /// Serve requests for hosts that a fenced workload does not know yet.
+    #[command(after_help = GLOBAL_SIDECAR_HELP)]
     GlobalSidecar,
     /// Print the CRDs, ready for `kubectl apply --server-side -f -`.
     Crds,
@@ -35,6 +36,19 @@ pub enum Command {
     /// Tell the seed's story without a cluster: first visit through the global-sidecar, second visit direct.
     Demo(DemoArgs),
 }
+
+const GLOBAL_SIDECAR_HELP: &str = "\
+Environment:
+  PROBE_PORT                        health probes /healthz/live and /healthz/ready (18181; empty: none)
+  LOG_LEVEL                         trace, debug, info, warn, error, fatal or panic (info)
+  POD_NAMESPACE                     where the ConfigMap with the port list is (the pod's own namespace)
+  WORMHOLE_PORTS                    PORT,PORT,…: a fixed port list instead of the ConfigMap
+  DISABLE_SVC_CONTROLLER            true: watch no Services, take every short name for one of the caller's namespace
+  WORMHOLE_PORT_PRIOR_TO_HOST_PORT  true: without Slime-Orig-Dest, dial the port on which the request came
+  CLEAN_UP_WORMHOLE_PORT            true: close a port that is not listed any more; otherwise it keeps serving
+Cluster access: KUBECONFIG, or the service account when run in a pod. WORMHOLE_PORTS and DISABLE_SVC_CONTROLLER together need none.
+Port 80 is served too if the system allows it. SIGTERM: not ready at once, accepts for 5 s more, requests in flight get 20 s after that.
+Exit codes: 0 ended by a signal; 1 something failed while running; 2 the environment cannot be used.";
 
 /// Arguments of `lazyload controller`.
 #[derive(Debug, Args)]

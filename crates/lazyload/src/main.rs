@@ -6,6 +6,7 @@ mod admin;
 mod apply;
 mod cli;
 mod documents;
+mod forward;
 mod observe;
 mod process;
 mod run;

@@ -6,6 +6,11 @@ mod controller;
 mod crds;
 
 mod engine;
+
+mod controller;
+mod crds;
+mod engine;
+mod global_sidecar;
 mod render;
 
 use crate::cli::Command;
@@ -17,7 +22,7 @@ use crate::cli::Command;
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Controller(args) => block_on(controller::run(args)),
-        Command::GlobalSidecar => anyhow::bail!("under construction"),
+        Command::GlobalSidecar => block_on(global_sidecar::run()),
         Command::Crds => crds::run(),
         Command::Render(args) => render::run(&args),
         Command::Demo(args) => {

@@ -1,0 +1,45 @@
+//! How long and how much: each limit with its reason.
+
+use std::time::Duration;
+
+/// Limits of a forwarder. There is none on the time that an upstream takes to answer, nor on the length of an answer: the mesh's own
+/// routes decide that, and the fallback route has no timeout (long polls must live).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Resolving a name and connecting; then 504.
+    pub connect: Duration,
+    /// An upstream connection unused for so long is closed. Below the five seconds of some servers nothing would be pooled; above, the
+    /// occasional stale connection is met by a retry.
+    pub pool_idle: Duration,
+    /// Unused connections kept to one destination.
+    pub pool_per_destination: usize,
+    /// A client connection on which no complete request head came for so long is closed: slow or forgotten clients. Longer than the hour
+    /// after which Envoy itself closes, so that it never sends a request into a connection that is just being closed here.
+    pub request_head: Duration,
+    /// Bytes of a request head, then 431. Envoy, in front of us, stops at 60 KiB.
+    pub request_head_bytes: usize,
+    /// While draining, how long connections are still accepted: the time in which the mesh learns that the endpoint is gone.
+    pub drain_grace: Duration,
+    /// How long requests in flight may take after that; with the grace 25 s, within the 30 s that Kubernetes gives a pod.
+    pub drain_in_flight: Duration,
+    /// First pause before a port that could not be opened is tried again; doubles up to [`Limits::bind_retry_max`].
+    pub bind_retry: Duration,
+    /// Longest such pause.
+    pub bind_retry_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            pool_idle: Duration::from_secs(60),
+            pool_per_destination: 128,
+            request_head: Duration::from_secs(65 * 60),
+            request_head_bytes: 64 * 1024,
+            drain_grace: Duration::from_secs(5),
+            drain_in_flight: Duration::from_secs(20),
+            bind_retry: Duration::from_millis(500),
+            bind_retry_max: Duration::from_secs(30),
+        }
+    }
+}

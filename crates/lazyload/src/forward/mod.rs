@@ -1,0 +1,76 @@
+//! Owns the data path of the global-sidecar: ports, connections, one exchange after another, upstream connections, the drain.
+//! Never decides where a request goes: that is `lazyload_logic::route`, fed with the request head.
+//! Next: `exchange`, the life of one request; `run::global_sidecar`, which starts all this.
+
+mod connect;
+mod exchange;
+mod failure;
+mod headers;
+pub mod limits;
+pub mod port_list;
+pub mod ports;
+pub mod probe;
+mod server;
+pub mod services;
+mod tunnel;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use limits::Limits;
+use services::ServiceNames;
+use upstream::Upstream;
+
+/// A running forwarder. Clones share everything: connections to upstreams, names of Services, the drain.
+#[derive(Clone)]
+pub struct Forwarder {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    services: ServiceNames,
+    prefer_listener_port: bool,
+    upstream: Upstream,
+    limits: Limits,
+    /// Cancelled when the end has begun: each answer asks its client to connect anew, which is elsewhere.
+    draining: CancellationToken,
+    /// Cancelled when no connection is accepted any more.
+    stop: CancellationToken,
+    /// Listeners, connections and tunnels.
+    tasks: TaskTracker,
+}
+
+impl Forwarder {
+    /// A forwarder without a listener.
+    ///
+    /// `prefer_listener_port`: requests without Slime-Orig-Dest are dialled on the port on which they came.
+    #[must_use]
+    pub fn new(services: ServiceNames, prefer_listener_port: bool, limits: Limits) -> Self {
+        let shared = Shared {
+            services,
+            prefer_listener_port,
+            upstream: Upstream::new(&limits),
+            limits,
+            draining: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Ends without losing a request: keeps accepting for a grace, while endpoints are withdrawn; then accepts no more, lets requests in
+    /// flight finish, closes each connection after its current answer; at the deadline drops what is left.
+    pub async fn drain(&self) {
+        self.shared.draining.cancel();
+        tokio::time::sleep(self.shared.limits.drain_grace).await;
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
