@@ -12,17 +12,37 @@ enum Shape {
     Map(Vec<(String, Spanned<Shape>)>),
 }
 
+/// One step of a field's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Into a map.
+    Key(String),
+    /// Into a list, from 0.
+    Index(usize),
+}
+
 /// Line of the field, or of the nearest one above it that is there; nothing if the text cannot be read.
 #[must_use]
 pub fn line_of(text: &str, path: &str) -> Option<u64> {
+    let step = |step: &str| match step.strip_suffix(']') {
+        None => Some(Step::Key(step.to_owned())),
+        Some(position) => position.parse().ok().map(Step::Index),
+    };
+    let steps: Vec<Step> = path.split(['.', '[']).map_while(step).collect();
+    position_of(text, &steps).map(|(line, _)| line)
+}
+
+/// Line and column of the field, or of the nearest one above it that is there; nothing if the text cannot be read.
+#[must_use]
+pub fn position_of(text: &str, steps: &[Step]) -> Option<(u64, u64)> {
     let root: Spanned<Shape> = serde_saphyr::from_multiple(text).ok()?.into_iter().next()?;
     let mut node = &root;
-    for step in path.split(['.', '[']) {
-        let next = match (&node.value, step.strip_suffix(']')) {
-            (Shape::Map(entries), None) => entries.iter().find(|(key, _)| key == step).map(|(_, value)| value),
-            (Shape::List(items), Some(position)) => {
-                position.parse().ok().and_then(|position: usize| items.get(position))
+    for step in steps {
+        let next = match (&node.value, step) {
+            (Shape::Map(entries), Step::Key(key)) => {
+                entries.iter().find(|(known, _)| known == key).map(|(_, value)| value)
             }
+            (Shape::List(items), Step::Index(position)) => items.get(*position),
             _ => None,
         };
         match next {
@@ -30,7 +50,7 @@ pub fn line_of(text: &str, path: &str) -> Option<u64> {
             _ => break,
         }
     }
-    Some(node.referenced.line()).filter(|line| *line > 0)
+    Some((node.referenced.line(), node.referenced.column())).filter(|(line, _)| *line > 0)
 }
 
 impl<'de> Deserialize<'de> for Shape {

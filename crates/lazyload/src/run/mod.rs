@@ -4,11 +4,7 @@
 
 mod controller;
 mod crds;
-
-mod engine;
-
-mod controller;
-mod crds;
+mod demo;
 mod engine;
 mod global_sidecar;
 mod render;
@@ -25,10 +21,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::GlobalSidecar => block_on(global_sidecar::run()),
         Command::Crds => crds::run(),
         Command::Render(args) => render::run(&args),
-        Command::Demo(args) => {
-            let _ = args;
-            anyhow::bail!("under construction")
-        }
+        Command::Demo(args) => block_on(demo::run(args)),
     }
 }
 
