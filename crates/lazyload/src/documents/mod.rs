@@ -2,10 +2,12 @@
 //! Never knows what the objects mean.
 //! Next: `lines` for finding a field, `run::render` for the reader.
 
+mod kubectl;
 mod lines;
 
 use serde_json::Value;
 
+pub use kubectl::write_like_kubectl;
 pub use lines::{Step, line_of, position_of};
 
 /// Documents that cannot be read.

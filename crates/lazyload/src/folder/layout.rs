@@ -7,6 +7,8 @@ use lazyload_logic::types::{Kind, ObjectRef};
 
 /// The folder for everything that lazyload produces.
 pub const GENERATED: &str = "generated";
+/// How the name of a file ends that holds nothing but the status of a user's fence.
+pub const STATUS_SUFFIX: &str = ".status.yaml";
 /// Deepest folder below the given one that is looked into; stops at links that lead in a circle.
 const MAX_DEPTH: usize = 16;
 
@@ -75,7 +77,7 @@ impl Layout {
 
     /// The file of what we know about a user's fence.
     pub fn status_file(&self, id: &ObjectRef) -> PathBuf {
-        self.generated_file(id, &format!("servicefence-{}.status.yaml", id.name))
+        self.generated_file(id, &format!("servicefence-{}{STATUS_SUFFIX}", id.name))
     }
 
     fn generated_file(&self, id: &ObjectRef, name: &str) -> PathBuf {

@@ -5,6 +5,7 @@ use std::path::Path;
 use lazyload_logic::types::{Kind, ObjectRef};
 use serde_json::Value;
 
+use super::layout::STATUS_SUFFIX;
 use super::problem::Problem;
 use super::typed;
 use crate::documents::{self, Step};
@@ -52,7 +53,7 @@ impl Reading<'_> {
     fn document(&mut self, text: &str, line: u64) {
         let document = match documents::read_one(text) {
             Ok(None) => return,
-            Ok(Some(document)) => document,
+            Ok(Some(document)) => self.completed(document),
             Err(error) => {
                 let (line, column) = error.position().unwrap_or((line, 0));
                 return self.problem((line, column), "", error.message());
@@ -67,6 +68,15 @@ impl Reading<'_> {
             }
             None => self.object(text, line, &[], &document),
         }
+    }
+
+    /// A file of ours about a user's fence has no spec: that is the user's.
+    fn completed(&self, mut document: Value) -> Value {
+        let is_status = self.file.to_string_lossy().ends_with(STATUS_SUFFIX);
+        if let Some(fields) = document.as_object_mut().filter(|_| is_status) {
+            fields.entry("spec").or_insert_with(|| Value::Object(serde_json::Map::new()));
+        }
+        document
     }
 
     fn object(&mut self, text: &str, line: u64, path: &[Step], value: &Value) {

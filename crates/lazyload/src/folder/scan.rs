@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lazyload_logic::types::{Kind, ObjectRef};
 use serde_json::{Value, json};
 
-use super::layout::Layout;
+use super::layout::{Layout, STATUS_SUFFIX};
 use super::problem::Problem;
 use super::reading::{self, Found, Key};
 
@@ -133,7 +133,7 @@ struct Generated {
 impl Generated {
     fn take(&mut self, path: &Path, found: &Found) {
         let Key::Object(kind, id) = &found.key else { return };
-        let is_status = path.to_string_lossy().ends_with(".status.yaml");
+        let is_status = path.to_string_lossy().ends_with(STATUS_SUFFIX);
         match kind {
             Kind::Fence if is_status => {
                 let status = found.value.get("status").cloned().unwrap_or_else(|| json!({}));

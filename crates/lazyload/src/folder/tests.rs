@@ -69,7 +69,7 @@ fn a_wrong_field_is_named_by_file_line_and_path() {
     );
     assert_eq!(
         problems(&format!("{SERVICE}---\n{}", SERVICE.replace("port: 80", "port: http"))),
-        ["bad.yaml:17:11: spec.ports[0].port: expected i32, got string \"http\""]
+        ["bad.yaml:17:11: spec.ports[0].port: expected a whole number, got string \"http\""]
     );
     assert_eq!(
         problems(&FENCE.replace("true", "maybe")),

@@ -9,6 +9,9 @@ use serde_path_to_error::Segment;
 
 use crate::documents::Step;
 
+/// What serde calls whole numbers.
+const NUMBERS: [&str; 6] = ["i32", "i64", "u8", "u16", "u32", "u64"];
+
 /// A field of the wrong form.
 #[derive(Debug)]
 pub struct Misfit {
@@ -75,5 +78,6 @@ fn fits<T: DeserializeOwned>(document: &Value) -> Result<(), Misfit> {
 fn expected_first(message: &str) -> String {
     let Some((what, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
     let got = ["invalid type: ", "invalid value: "].iter().find_map(|prefix| what.strip_prefix(prefix));
+    let expected = if NUMBERS.contains(&expected) { "a whole number" } else { expected };
     got.map_or_else(|| message.to_owned(), |got| format!("expected {expected}, got {got}"))
 }

@@ -175,7 +175,7 @@ impl Store {
         if self.keeping == Keeping::Memory {
             return Ok(());
         }
-        let text = documents::write(std::slice::from_ref(value))
+        let text = documents::write_like_kubectl(std::slice::from_ref(value))
             .map_err(|source| FolderError::Yaml { id: id.clone(), source })?;
         write_file(path, &text).map_err(|source| FolderError::File { path: path.to_owned(), source })
     }

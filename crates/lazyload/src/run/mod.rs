@@ -6,7 +6,7 @@ mod controller;
 mod crds;
 mod demo;
 mod engine;
-mod global_sidecar;
+pub mod global_sidecar;
 mod render;
 
 use crate::cli::Command;

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest wait for an answer: a simulated mesh must not hang.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a connection could not be accepted (no file descriptors left, for example).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Largest body; the apps send far less.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -61,16 +63,6 @@ pub struct Answer {
 pub async fn fetch(source: IpAddr, target: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
     let late = |_| HttpError::Exchange { target, reason: format!("nothing within {} s", TIMEOUT.as_secs()) };
     tokio::time::timeout(TIMEOUT, exchange(source, target, request)).await.map_err(late)?
-}
-
-/// Asks for a path of a host at this address.
-///
-/// # Errors
-/// There was no answer, or `authority` or `path` cannot be written into a request.
-pub async fn get(source: IpAddr, target: SocketAddr, authority: &str, path: &str) -> Result<Answer, HttpError> {
-    let request = Request::get(path).header(http::header::HOST, authority).body(Full::default());
-    let request = request.map_err(|error| HttpError::Exchange { target, reason: error.to_string() })?;
-    fetch(source, target, request).await
 }
 
 async fn exchange(source: IpAddr, target: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
@@ -156,7 +148,7 @@ where
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::task::yield_now().await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

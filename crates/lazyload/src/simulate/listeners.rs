@@ -47,7 +47,7 @@ type Listening = BTreeMap<SocketAddr, (Role, CancellationToken)>;
 pub fn start(world: Arc<World>) -> Result<JoinHandle<()>, ListenersError> {
     let mut changes = world.mesh.folder().changes();
     let mut listening = Listening::new();
-    for problem in adjust(&world, &mut listening) {
+    if let Some(problem) = adjust(&world, &mut listening).into_iter().next() {
         return Err(problem);
     }
     Ok(tokio::spawn(async move {

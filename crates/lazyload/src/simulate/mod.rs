@@ -13,11 +13,12 @@ mod outbound;
 mod service;
 mod sidecar;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use lazyload_logic::settings::Settings;
+use lazyload_logic::types::ObjectRef;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -47,16 +48,19 @@ struct World {
     forwarder: SocketAddr,
     entries: Mutex<AccessLogSender>,
     lines: mpsc::UnboundedSender<Line>,
-    turn: AtomicUsize,
+    /// How often each Service was called.
+    turns: std::sync::Mutex<BTreeMap<ObjectRef, usize>>,
     shutdown: CancellationToken,
 }
 
 impl World {
-    /// The next one of a list, in turn.
-    fn in_turn<T>(&self, list: Vec<T>) -> Option<T> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let place = turn.checked_rem(list.len())?;
-        list.into_iter().nth(place)
+    /// The next pod of a Service, one after the other.
+    fn in_turn<T>(&self, service: &ObjectRef, pods: Vec<T>) -> Option<T> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turns.entry(service.clone()).or_default();
+        let place = turn.checked_rem(pods.len())?;
+        *turn = turn.wrapping_add(1);
+        pods.into_iter().nth(place)
     }
 }
 
@@ -78,7 +82,7 @@ pub fn start(
         forwarder: real.forwarder,
         entries: Mutex::new(AccessLogSender::new(real.access_log)),
         lines,
-        turn: AtomicUsize::new(0),
+        turns: std::sync::Mutex::default(),
         shutdown,
     });
     listeners::start(world)

@@ -112,7 +112,7 @@ pub fn endpoint(world: &World, service: &Service, port: u16) -> Result<SocketAdd
     let port = service.port(port).ok_or_else(|| format!("Service {} has no port {port}", service.id))?;
     let endpoints = world.mesh.endpoints(service);
     let endpoints = endpoints.iter().filter_map(|pod| Some(SocketAddr::new(pod.address, pod.target(port)?)));
-    world.in_turn(endpoints.collect()).ok_or_else(|| format!("Service {} has no pod", service.id))
+    world.in_turn(&service.id, endpoints.collect()).ok_or_else(|| format!("Service {} has no pod", service.id))
 }
 
 /// Host and port of an authority; port 80 without one.

@@ -59,7 +59,7 @@ pub struct Parts {
 /// # Errors
 /// The folder or an address in it cannot be used.
 pub async fn start(directory: &Path, shutdown: &CancellationToken) -> anyhow::Result<Parts> {
-    let mut parts = start_controller(directory, shutdown).await?;
+    let mut parts = start_controller(directory, shutdown)?;
     let namespace = parts.settings.global_sidecar_namespace().to_owned();
     let pod = parts.mesh.find_service(lazyload_api::names::GLOBAL_SIDECAR, &namespace);
     let pod = pod.and_then(|service| parts.mesh.endpoints(&service).into_iter().next());
@@ -89,7 +89,7 @@ pub async fn start(directory: &Path, shutdown: &CancellationToken) -> anyhow::Re
 ///
 /// # Errors
 /// The folder has a problem, or cannot be watched.
-pub async fn start_controller(directory: &Path, shutdown: &CancellationToken) -> anyhow::Result<Parts> {
+pub fn start_controller(directory: &Path, shutdown: &CancellationToken) -> anyhow::Result<Parts> {
     let folder = Folder::new(directory, Keeping::Files);
     refuse(directory, &folder.rescan())?;
     let chosen = settings::choose(&folder)?;

@@ -29,7 +29,7 @@ pub async fn example(
     };
     paper.title("Yours to play with")?;
     paper.say(&format!("The folder {folder} is followed; what lazyload writes is in {folder}/generated."))?;
-    paper.say("Every request that a simulated proxy handles is shown below. Try, in another terminal:")?;
+    paper.say("What the pods call is shown below, as their proxies log it. Try, in another terminal:")?;
     paper.command(&format!("curl {}/productpage", address("productpage")))?;
     paper.say("  visits the page again.")?;
     paper.command(&format!("curl {}/call/ratings:9080/ratings/0", address("productpage")))?;
@@ -43,13 +43,14 @@ pub async fn example(
         "  fences reviews too; then let it call ratings (two of its three versions do): curl {}/reviews/0",
         address("reviews")
     ))?;
-    paper.command(&format!("cat > {folder}/fence-ratings.yaml"))?;
-    paper.output(
+    paper.command(&format!("cat > {folder}/fence-ratings.yaml <<'EOF'"))?;
+    paper.say(
         "apiVersion: microservice.slime.io/v1alpha1\nkind: ServiceFence\nmetadata:\n  name: ratings\n  namespace: default\nspec:\n  \
-         enable: true\n  host:\n    details.default.svc.cluster.local: {}",
+         enable: true\n  host:\n    details.default.svc.cluster.local: {}\nEOF",
     )?;
-    paper.say("  is a fence by hand, with a host that needs not be learned; its status goes to a file beside, yours stays as it is.")?;
+    paper.say("  is a fence by hand, with a host that need not be learned; its status goes to a file beside, yours stays as it is.")?;
     paper.say("\nCtrl-C ends it; the folder stays.\n")?;
+    while parts.lines.try_recv().is_ok() {}
     follow(paper, parts, shutdown).await
 }
 
@@ -61,7 +62,7 @@ pub async fn mesh(paper: &mut Paper, directory: &Path, shutdown: CancellationTok
     if !directory.is_dir() {
         return Err(BadInput(format!("{}: expected a folder of YAML", directory.display())).into());
     }
-    let mut parts = parts::start_controller(directory, &shutdown.child_token()).await?;
+    let mut parts = parts::start_controller(directory, &shutdown.child_token())?;
     paper.title("The controller on your folder")?;
     paper.say(&format!("Follows {0}; writes only to {0}/generated.", directory.display()))?;
     paper.say(&format!("Takes access logs of a proxy (Envoy's gRPC access-log service) on {}.", parts.access_log))?;
@@ -97,6 +98,10 @@ async fn follow(paper: &mut Paper, parts: &mut Parts, shutdown: CancellationToke
         }
         tokio::select! {
             Some(line) = parts.lines.recv() => {
+                // A request is told once, by the caller's proxy.
+                if line.cluster.starts_with("inbound|") {
+                    continue;
+                }
                 let is_fallback = line.cluster.contains("||global-sidecar.");
                 paper.say(&format!("{}'s proxy:", line.pod))?;
                 paper.log_line(&line.text, &line.cluster, is_fallback)?;

@@ -8,7 +8,7 @@ use lazyload_logic::types::Kind;
 use serde_json::Value;
 
 use super::refuse;
-use super::replay::{self, Replay};
+use super::replay::{self, Replay, counted};
 use super::settings;
 use super::settle::Desk;
 use crate::documents;
@@ -52,12 +52,13 @@ pub fn preview(directory: &Path, log: Option<(&Path, &str)>) -> anyhow::Result<(
     let replay = log.map(|(path, text)| (path, replay::replay(&mut desk, &folder, text)));
 
     let mut objects = folder.manifests(Kind::Fence);
-    let sidecars = folder.manifests(Kind::Sidecar).into_iter().filter(|sidecar| is_owned(sidecar));
-    let fences = objects.len();
-    objects.extend(sidecars);
-    let count = format!("{fences} ServiceFences and {} Sidecars", objects.len() - fences);
+    let mut owned = folder.manifests(Kind::Sidecar);
+    owned.retain(is_owned);
+    let (fences, sidecars) = (objects.len(), owned.len());
+    objects.extend(owned);
+    let count = format!("{} and {}", counted(fences, "ServiceFence"), counted(sidecars, "Sidecar"));
     objects.iter_mut().for_each(strip);
-    let text = if objects.is_empty() { String::new() } else { documents::write(&objects)? };
+    let text = if objects.is_empty() { String::new() } else { documents::write_like_kubectl(&objects)? };
 
     let mut summary: Vec<String> = remarks.into_iter().map(|remark| format!("note: {remark}")).collect();
     if let Some((path, replay)) = &replay {

@@ -12,8 +12,8 @@ use crate::folder::Folder;
 /// What became of the lines.
 #[derive(Debug, Default)]
 pub struct Replay {
-    lines: u64,
-    calls: u64,
+    lines: usize,
+    calls: usize,
     left_out: BTreeMap<String, Lines>,
     unknown_callers: BTreeMap<IpAddr, Lines>,
     learned: Domains,
@@ -22,8 +22,8 @@ pub struct Replay {
 /// Some lines of the log.
 #[derive(Debug)]
 struct Lines {
-    count: u64,
-    first: u64,
+    count: usize,
+    first: usize,
     /// What the first one is about.
     detail: String,
 }
@@ -61,7 +61,7 @@ fn domains(folder: &Folder) -> Domains {
 }
 
 impl Replay {
-    fn line(&mut self, desk: &mut Desk, number: u64, line: &str) {
+    fn line(&mut self, desk: &mut Desk, number: usize, line: &str) {
         self.lines += 1;
         let call = match parse_line(line).map(|line| call_of(&line)) {
             Ok(Ok(call)) => call,
@@ -76,7 +76,7 @@ impl Replay {
         self.call(desk, number, call);
     }
 
-    fn call(&mut self, desk: &mut Desk, number: u64, call: Call) {
+    fn call(&mut self, desk: &mut Desk, number: usize, call: Call) {
         self.calls += 1;
         let host = call.authority.clone();
         let before = desk.state().learned().skipped.clone();
@@ -89,22 +89,27 @@ impl Replay {
         }
     }
 
-    fn leave_out(&mut self, number: u64, reason: &str, detail: String) {
+    fn leave_out(&mut self, number: usize, reason: &str, detail: String) {
         let lines = self.left_out.entry(reason.to_owned()).or_insert(Lines { count: 0, first: number, detail });
         lines.count += 1;
     }
 
     /// For people, line by line.
     pub fn summary(&self, log: &str, directory: &str) -> Vec<String> {
-        let mut text = vec![format!("{log}: {} lines, {} calls of known callers", self.lines, self.calls)];
+        let mut text =
+            vec![format!("{log}: {}, {} of known callers", counted(self.lines, "line"), counted(self.calls, "call"))];
         for (reason, lines) in &self.left_out {
             let detail = if lines.detail.is_empty() { String::new() } else { format!(" ({})", lines.detail) };
-            text.push(format!("  left out: {reason}, {} lines, first in line {}{detail}", lines.count, lines.first));
+            text.push(format!(
+                "  left out: {reason}, {}, first in line {}{detail}",
+                counted(lines.count, "line"),
+                lines.first
+            ));
         }
         if !self.unknown_callers.is_empty() {
             text.push("  unknown callers, whose calls teach nothing:".to_owned());
             for (address, lines) in &self.unknown_callers {
-                text.push(format!("    {address}, {} calls, first in line {}", lines.count, lines.first));
+                text.push(format!("    {address}, {}, first in line {}", counted(lines.count, "call"), lines.first));
             }
             text.push(format!(
                 "  no Pod with such a status.podIP is in the folder. To have all: kubectl get \
@@ -120,4 +125,9 @@ impl Replay {
         }
         text
     }
+}
+
+/// `1 line`, `2 lines`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -183,7 +183,7 @@ fn fence(parts: &Parts, id: &ObjectRef) -> anyhow::Result<Value> {
 
 fn show(paper: &mut Paper, command: &str, object: &Value) -> anyhow::Result<()> {
     paper.command(command)?;
-    Ok(paper.output(&documents::write(std::slice::from_ref(object))?)?)
+    Ok(paper.output(&documents::write_like_kubectl(std::slice::from_ref(object))?)?)
 }
 
 fn show_visit(paper: &mut Paper, visit: &Visit) -> anyhow::Result<()> {
