@@ -8,7 +8,7 @@ mod lines;
 use serde_json::Value;
 
 pub use kubectl::write_like_kubectl;
-pub use lines::{Step, line_of, position_of};
+pub use lines::{Positions, Step, line_of};
 
 /// Documents that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,8 @@ impl DocumentError {
         let (line, column) = (at.line(), at.column());
         // The library says the place after the message, compilers and editors expect it before.
         let message = message.replace(&format!(" at line {line}, column {column}"), "");
+        // Advice for programmers.
+        let message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
         Self { place: Some((line, column)), message }
     }
 

@@ -65,7 +65,6 @@ impl Folder {
     }
 
     /// What happened since the last call, in order.
-    #[must_use]
     pub fn take_events(&self) -> Vec<Event> {
         self.lock().take_events()
     }

@@ -1,5 +1,6 @@
 //! From the text of a file to its objects, each with the line where it begins, and to everything that is wrong with it.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use lazyload_logic::types::{Kind, ObjectRef};
@@ -8,7 +9,7 @@ use serde_json::Value;
 use super::layout::STATUS_SUFFIX;
 use super::problem::Problem;
 use super::typed;
-use crate::documents::{self, Step};
+use crate::documents::{self, Positions, Step};
 
 /// An object of a watched kind, or a SlimeBoot.
 #[derive(Clone, Debug)]
@@ -43,6 +44,25 @@ pub fn read(file: &Path, text: &str) -> (Vec<Found>, Vec<Problem>) {
     (reading.found, reading.problems)
 }
 
+/// One document of a file.
+struct Document<'a> {
+    /// Padded, see [`split`].
+    text: &'a str,
+    /// Where it begins.
+    line: u64,
+    /// Looked for only when asked for.
+    positions: OnceCell<Positions>,
+    value: Value,
+}
+
+impl Document<'_> {
+    /// Line and column of a field of the object at `path`.
+    fn place(&self, path: &[Step], steps: &[Step]) -> (u64, u64) {
+        let positions = self.positions.get_or_init(|| Positions::read(self.text));
+        positions.find(path.iter().chain(steps)).unwrap_or((self.line, 0))
+    }
+}
+
 struct Reading<'a> {
     file: &'a Path,
     found: Vec<Found>,
@@ -59,14 +79,15 @@ impl Reading<'_> {
                 return self.problem((line, column), "", error.message());
             }
         };
-        let is_list = document.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-        match document.get("items").and_then(Value::as_array).filter(|_| is_list) {
+        let document = Document { text, line, positions: OnceCell::new(), value: document };
+        let is_list = document.value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+        match document.value.get("items").and_then(Value::as_array).filter(|_| is_list) {
             Some(items) => {
                 for (place, item) in items.iter().enumerate() {
-                    self.object(text, line, &[Step::Key("items".to_owned()), Step::Index(place)], item);
+                    self.object(&document, &[Step::Key("items".to_owned()), Step::Index(place)], item);
                 }
             }
-            None => self.object(text, line, &[], &document),
+            None => self.object(&document, &[], &document.value),
         }
     }
 
@@ -79,11 +100,8 @@ impl Reading<'_> {
         document
     }
 
-    fn object(&mut self, text: &str, line: u64, path: &[Step], value: &Value) {
-        let place = |steps: &[Step]| {
-            let steps: Vec<Step> = path.iter().chain(steps).cloned().collect();
-            documents::position_of(text, &steps).filter(|(found, _)| *found >= line).unwrap_or((line, 0))
-        };
+    fn object(&mut self, document: &Document<'_>, path: &[Step], value: &Value) {
+        let place = |steps: &[Step]| document.place(path, steps);
         let Some(fields) = value.as_object() else {
             return self.problem(place(&[]), "", "expected an object with apiVersion, kind and metadata".to_owned());
         };
@@ -121,7 +139,11 @@ impl Reading<'_> {
         }
         let id = ObjectRef::new(namespace, name);
         let key = kind.map_or_else(|| Key::SlimeBoot(id.clone()), |kind| Key::Object(kind, id.clone()));
-        self.found.push(Found { key, value: value.clone(), line: place(&[]).0 });
+        self.found.push(Found {
+            key,
+            value: value.clone(),
+            line: if path.is_empty() { document.line } else { place(&[]).0 },
+        });
     }
 
     fn problem(&mut self, (line, column): (u64, u64), field: &str, message: String) {
@@ -148,6 +170,12 @@ fn split(text: &str) -> Vec<(u64, String)> {
             document.push_str(line);
         }
     }
-    documents.retain(|(_, document)| document.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#')));
+    documents.retain_mut(|(line, document)| {
+        // Not the comments before it: the line of its first word.
+        let is_content = |line: &str| !line.trim().is_empty() && !line.starts_with('#');
+        let first = (1_u64..).zip(document.lines()).find(|(_, text)| is_content(text));
+        *line = first.map_or(*line, |(number, _)| number);
+        first.is_some()
+    });
     documents
 }

@@ -30,8 +30,16 @@ pub struct Scan {
     pub problems: Vec<Problem>,
 }
 
-/// What was found in each file when it was last read.
-pub type Files = BTreeMap<PathBuf, Vec<Found>>;
+/// Each file as it was last read.
+pub type Files = BTreeMap<PathBuf, File>;
+
+/// A file, and what is in it. What has not changed is not read again.
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    text: String,
+    found: Vec<Found>,
+    problems: Vec<Problem>,
+}
 
 /// Reads everything. `files` has what was found last time; an object that is broken now stays as it was then.
 pub fn scan(layout: &Layout, files: &mut Files) -> Scan {
@@ -40,21 +48,21 @@ pub fn scan(layout: &Layout, files: &mut Files) -> Scan {
     for (path, error) in listed.unreadable {
         scan.problems.push(whole_file(&path, format!("expected a readable folder: {error}")));
     }
-    let before = std::mem::take(files);
+    let mut before = std::mem::take(files);
     for path in listed.user.iter().chain(&listed.generated) {
-        if let Some(found) = scan.read(path, before.get(path)) {
-            files.insert(path.clone(), found);
+        if let Some(file) = scan.read(path, before.remove(path)) {
+            files.insert(path.clone(), file);
         }
     }
     let mut generated = Generated::default();
     for path in &listed.generated {
-        for found in files.get(path).into_iter().flatten() {
+        for found in found_in(files, path) {
             generated.take(path, found);
         }
     }
     let mut places: BTreeMap<Key, (&Path, u64)> = BTreeMap::new();
     for path in &listed.user {
-        for found in files.get(path).into_iter().flatten() {
+        for found in found_in(files, path) {
             if let Some((file, line)) = places.get(&found.key) {
                 let message = format!("expected each object once, but this one is in {}:{line} too", file.display());
                 scan.problems.push(Problem { line: found.line, ..whole_file(path, message) });
@@ -71,29 +79,39 @@ pub fn scan(layout: &Layout, files: &mut Files) -> Scan {
     scan
 }
 
+fn found_in<'a>(files: &'a Files, path: &Path) -> impl Iterator<Item = &'a Found> {
+    files.get(path).into_iter().flat_map(|file| &file.found)
+}
+
+fn read_anew(path: &Path, text: String, before: File) -> File {
+    let (mut found, problems) = reading::read(path, &text);
+    if !problems.is_empty() {
+        let mut known = before.found;
+        known.retain(|known| found.iter().all(|new| new.key != known.key));
+        found.extend(known);
+    }
+    File { text, found, problems }
+}
+
 fn whole_file(path: &Path, message: String) -> Problem {
     Problem { file: path.to_owned(), line: 0, column: 0, field: String::new(), message }
 }
 
 impl Scan {
     /// What is in a file; `None` if it is gone.
-    fn read(&mut self, path: &Path, before: Option<&Vec<Found>>) -> Option<Vec<Found>> {
+    fn read(&mut self, path: &Path, before: Option<File>) -> Option<File> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
                 self.problems.push(whole_file(path, format!("expected a readable text file: {error}")));
-                return before.cloned();
+                return before;
             }
         };
-        let (mut found, problems) = reading::read(path, &text);
-        if !problems.is_empty() {
-            let known = before.into_iter().flatten().filter(|known| found.iter().all(|new| new.key != known.key));
-            let known: Vec<Found> = known.cloned().collect();
-            found.extend(known);
-        }
-        self.problems.extend(problems);
-        Some(found)
+        let before = before.unwrap_or_default();
+        let file = if before.text == text { before } else { read_anew(path, text, before) };
+        self.problems.extend(file.problems.iter().cloned());
+        Some(file)
     }
 
     /// Takes in what a user's file has, together with what we know about it.

@@ -68,3 +68,51 @@ fn knows(sidecar: &Sidecar, service: &Service) -> bool {
         namespace_fits && host_fits
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use lazyload_logic::types::Kind;
+
+    use super::*;
+    use crate::folder::{Folder, Keeping};
+
+    const MESH: &str = "
+kind: Service
+apiVersion: v1
+metadata: {name: a, namespace: one}
+spec: {clusterIP: 127.0.0.1, ports: [{port: 80}]}
+---
+kind: Sidecar
+apiVersion: networking.istio.io/v1beta1
+metadata: {name: caller, namespace: two}
+spec:
+  egress:
+  - hosts: [HOST]
+";
+
+    fn knows_a(host: &str) -> bool {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("mesh.yaml"), MESH.replace("HOST", &format!("{host:?}"))).unwrap();
+        let folder = Folder::new(directory.path(), Keeping::Memory);
+        assert_eq!(folder.rescan(), []);
+        let service = Mesh::new(folder.clone()).find_service("a.one", "two").unwrap();
+        let sidecars = folder.objects(Kind::Sidecar).into_iter();
+        let sidecar = sidecars.filter_map(|object| match object {
+            lazyload_logic::types::Object::Sidecar(sidecar) => Some(sidecar),
+            _ => None,
+        });
+        knows(&sidecar.last().unwrap(), &service)
+    }
+
+    #[test]
+    fn hosts_of_a_sidecar_mean_what_they_mean_in_istio() {
+        for host in
+            ["*/a.one.svc.cluster.local", "one/*", "*/*", "one/a.one.svc.cluster.local", "*/*.one.svc.cluster.local"]
+        {
+            assert!(knows_a(host), "{host}");
+        }
+        for host in ["./*", "two/*", "*/b.one.svc.cluster.local", "~/*", "two/a.one.svc.cluster.local", "a"] {
+            assert!(!knows_a(host), "{host}");
+        }
+    }
+}
