@@ -121,11 +121,12 @@ C
 }
 
 # CoreDNS is a plain process behind the usual Service address: no image, no Deployment to wait for.
+# outside.testbed is this machine: a name that is not in the mesh. Every other name does not exist.
 start_dns() {
   cat >"$RUN/Corefile" <<C
-.:53 {
+cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {
   bind $NODE_IP
-  kubernetes cluster.local in-addr.arpa ip6.arpa {
+  kubernetes {
     endpoint $API
     kubeconfig $KUBECONFIG $LINK
     pods insecure
@@ -133,6 +134,18 @@ start_dns() {
   }
   cache 5
   errors
+}
+testbed:53 {
+  bind $NODE_IP
+  hosts {
+    $HOST_IP outside.testbed
+  }
+}
+.:53 {
+  bind $NODE_IP
+  template ANY ANY {
+    rcode NXDOMAIN
+  }
 }
 C
   start coredns "$BIN/coredns" -conf "$RUN/Corefile" -quiet

@@ -77,9 +77,11 @@ open_space() {
       cat "$root/cpuset.cpus" >"$root/$CGROUP/cpuset.cpus"; cat "$root/cpuset.mems" >"$root/$CGROUP/cpuset.mems"
     fi
   done
+  # Routes inside: to the pods and, because the kernel wants a route before iptables can redirect, to the Services. No default
+  # route: nothing leaves this machine.
   inside bash -c "set -e
     ip link add node type bridge; ip link set uplink master node; ip link set uplink up; ip link set node up
-    ip addr add $NODE_IP/16 dev node
+    ip addr add $NODE_IP/16 dev node; ip route add $SVC_NET.0.0/16 dev node
     echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables"
   ip addr add "$HOST_IP/16" dev "$LINK"; ip link set "$LINK" up
   ip route add "$SVC_NET.0.0/16" via "$NODE_IP" dev "$LINK"   # Services answer on the host too
@@ -90,6 +92,7 @@ claim_index() {
   [[ -z $wanted || $wanted =~ ^[0-9]$ ]] || die "TESTBED_INDEX must be 0..$((MAX_CLUSTERS - 1))"
   for n in ${wanted:-$(seq 0 $((MAX_CLUSTERS - 1)))}; do
     addresses "$n"
+    drop_orphan
     # Routes inside our subnets that are not this link's: somebody else (a VPN, docker, a plain cluster) lives there.
     why=$(ip -4 route show root "$POD_NET.0.0/16"; ip -4 route show root "$SVC_NET.0.0/16")
     if [ -z "$why" ] && ip link add "$LINK" type veth peer name uplink netns "$h" 2>/dev/null; then
@@ -100,6 +103,11 @@ claim_index() {
     [ -z "$wanted" ] || die "index $n ($POD_NET.0.0/16, $SVC_NET.0.0/16) is taken: ${why:-link $LINK exists} (owner: $(link_owner "$LINK"))"
   done
   die "no free index: $(for ((n = 0; n < MAX_CLUSTERS; n++)); do echo -n "testbed$n=$(link_owner "testbed$n") "; done)"
+}
+# The folder of a killed cluster was deleted before its link went: nobody else will remove it.
+drop_orphan() {
+  local owner; owner=$(link_owner "$LINK")
+  [[ $owner != /* ]] || [ -d "$owner" ] || ip link del "$LINK"
 }
 link_owner() { local a; a=$(cat "/sys/class/net/$1/ifalias" 2>/dev/null) || a='no testbed'; echo "${a:-unknown}"; }
 
@@ -115,8 +123,9 @@ close_space() {
   fi
   if [ -f "$RUN/index" ]; then
     addresses "$(cat "$RUN/index")"
-    # The kernel drops the link with the namespace, a moment later. Ours only: the index may have a new owner by now.
-    wait_for 20 link_gone || ip link del "$LINK"
+    # The kernel drops the link with the namespace: at once, or minutes later if the holder was killed from outside and closing
+    # connections still keep the namespace. Ours only: the index may have a new owner by now.
+    (wait_for 2 link_gone 2>/dev/null) || ip link del "$LINK"
   fi
   for root in $(cgroup_roots); do
     [ -d "$root/$CGROUP" ] || continue

@@ -51,6 +51,7 @@ fn apply_sidecar(folder: &Folder, exists: bool) -> Change {
         labels: Labels::new(),
         spec: serde_json::from_value(json!({"egress": [{"hosts": ["istio-system/*"]}]})).unwrap(),
         exists,
+        uid: None,
     }
 }
 
@@ -177,6 +178,10 @@ fn a_sidecar_of_the_users_is_not_overwritten() {
     let (_directory, folder) = mk_folder(&[("mine.yaml", &format!("{FENCE}---\n{theirs}"))]);
     folder.rescan();
     assert!(matches!(folder.write(&apply_sidecar(&folder, false)), Err(FolderError::Exists { .. })));
+    let Change::ApplySidecar { id, owner_uid, labels, spec, .. } = apply_sidecar(&folder, true) else { panic!() };
+    let of_another =
+        Change::ApplySidecar { id, owner_uid, labels, spec, exists: true, uid: Some("another".to_owned()) };
+    assert!(matches!(folder.write(&of_another), Err(FolderError::Exists { .. })));
 }
 
 #[test]

@@ -132,6 +132,15 @@ impl Store {
         if old.is_some() && !exists {
             return Err(FolderError::Exists { change, id: id.clone() });
         }
+        let uid = |value: &Value| value.pointer("/metadata/uid").cloned();
+        if let Some(wanted) = uid(&body) {
+            let found = old.as_ref().and_then(|old| uid(&old.value));
+            match found {
+                None => return Err(FolderError::Gone { change, id: id.clone() }),
+                Some(found) if found != wanted => return Err(FolderError::Exists { change, id: id.clone() }),
+                Some(_) => {}
+            }
+        }
         if let (Some(old), Some(spec)) = (&old, body.get_mut("spec").and_then(Value::as_object_mut)) {
             // Fields that are not ours stay.
             for (key, value) in old.value.get("spec").and_then(Value::as_object).into_iter().flatten() {

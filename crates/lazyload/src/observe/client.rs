@@ -31,7 +31,7 @@ pub(crate) enum SendError {
         /// Why.
         source: tonic::transport::Error,
     },
-    /// The server ended the stream; the next entry opens another.
+    /// The server ended a new stream at once; the next entry opens another.
     #[error("failed to send to the access-log server at {address}: the stream ended")]
     StreamEnded {
         /// Where.
@@ -57,21 +57,20 @@ impl AccessLogSender {
     /// As with Envoy, an entry may be lost when the server goes away.
     ///
     /// # Errors
-    /// The server cannot be reached or has just ended the stream.
+    /// The server cannot be reached or ends each stream at once.
     pub(crate) async fn send(&mut self, caller: IpAddr, authority: &str, port: u16) -> Result<(), SendError> {
         self.send_message(mk_message(&[(caller, authority, port)])).await
     }
 
-    pub(super) async fn send_message(&mut self, message: Bytes) -> Result<(), SendError> {
-        let stream = match self.stream.take().filter(|stream| !stream.is_closed()) {
-            Some(stream) => stream,
-            None => self.open().await?,
-        };
-        if stream.send(message).await.is_err() {
-            return Err(SendError::StreamEnded { address: self.address });
+    pub(super) async fn send_message(&mut self, mut message: Bytes) -> Result<(), SendError> {
+        if let Some(stream) = &self.stream {
+            match stream.send(message).await {
+                Ok(()) => return Ok(()),
+                Err(unsent) => message = unsent.0,
+            }
         }
-        self.stream = Some(stream);
-        Ok(())
+        let stream = self.stream.insert(self.open().await?);
+        stream.send(message).await.map_err(|_| SendError::StreamEnded { address: self.address })
     }
 
     async fn open(&self) -> Result<mpsc::Sender<Bytes>, SendError> {

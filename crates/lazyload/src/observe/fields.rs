@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn what_is_no_message_is_an_error_and_the_end() {
         let too_many_groups = [0x0b; MAX_GROUPS + 2];
-        let cases: [&[u8]; 11] = [
+        let cases: [&[u8]; 12] = [
             &[0x00],                                                          // field number 0
             &[0x08],                                                          // no value
             &[0x08, 0x80],                                                    // half a varint
@@ -182,6 +182,7 @@ mod tests {
             &[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], // longer than memory
             &[0x0b],                                                          // a group without end
             &[0x0b, 0x14],                                                    // another group's end
+            &[0x13, 0x0c],                                                    // another group's end
             &[0x0c],                                                          // an end without group
             &[0x0e],                                                          // wire type 6
             &too_many_groups,

@@ -17,7 +17,7 @@ pub(crate) mod client;
 mod conversation;
 
 pub(crate) use counters::Counters;
-pub(crate) use server::{ObserveError, serve};
+pub(crate) use server::serve;
 
 /// Envoy's access-log service.
 const SERVICE: &str = "envoy.service.accesslog.v3.AccessLogService";

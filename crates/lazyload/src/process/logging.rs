@@ -1,5 +1,7 @@
 //! Log lines on standard output, with a level that can change while the process runs.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -23,7 +25,10 @@ pub struct LevelError {
 /// The level is none of them, or logging was started before.
 pub fn start(level: &str) -> anyhow::Result<LevelHandle> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
-    tracing_subscriber::registry().with(filter).with(fmt::layer()).try_init()?;
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(fmt::layer().with_ansi(std::io::stdout().is_terminal()))
+        .try_init()?;
     Ok(LevelHandle { filter: handle })
 }
 
