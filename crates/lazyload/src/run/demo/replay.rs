@@ -78,13 +78,17 @@ impl Replay {
 
     fn call(&mut self, desk: &mut Desk, number: usize, call: Call) {
         self.calls += 1;
-        let host = call.authority.clone();
-        let before = desk.state().learned().skipped.clone();
+        let told = format!("{} called {}", call.caller, call.authority);
+        let before = desk.state().learned().clone();
         desk.called(call);
-        let after = desk.state().learned().skipped.clone();
-        for (reason, count) in after {
-            if before.get(reason) != Some(&count) {
-                self.leave_out(number, reason, host.clone());
+        let after = desk.state().learned().clone();
+        if before == after {
+            // It waits for a Service or a fence that speaks for its caller; here nothing more comes.
+            return self.leave_out(number, "caller_without_service", told);
+        }
+        for (reason, count) in after.skipped {
+            if before.skipped.get(reason) != Some(&count) {
+                self.leave_out(number, reason, told.clone());
             }
         }
     }
