@@ -72,7 +72,9 @@ impl Store {
         match (change, manifest::body(change)) {
             (Change::CreateFence { .. }, Some(body)) => self.create_fence(change.name(), id, body),
             (Change::WriteStatus { .. }, Some(body)) => self.write_status(change.name(), id, &body),
-            (Change::ApplySidecar { exists, .. }, Some(body)) => self.apply_sidecar(change.name(), id, body, *exists),
+            (Change::ApplySidecar { uid, .. }, Some(body)) => {
+                self.apply_sidecar(change.name(), id, body, uid.is_some())
+            }
             (Change::DeleteFence { uid, .. }, _) => self.delete(change.name(), Kind::Fence, id, uid),
             (Change::DeleteSidecar { uid, .. }, _) => self.delete(change.name(), Kind::Sidecar, id, uid),
             (_, None) => Ok(None),
