@@ -24,13 +24,8 @@ impl<'a> Installation<'a> {
     /// # Panics
     /// Something is refused, or does not become ready.
     pub async fn new(testbed: &'a Testbed) -> Self {
-        let sample = repository().join("deploy/samples/lazyload/slimeboot_cluster_accesslog.yaml");
-        let sample = std::fs::read_to_string(sample).expect("the sample SlimeBoot");
-        let slime_boot = sample
-            .replace("docker.io/slimeio/slime-lazyload", "docker.io/testbed/lazyload")
-            .replace("tag: latest", "tag: \"1\"")
-            .replace("pullPolicy: Always", "pullPolicy: IfNotPresent");
-        assert_ne!(sample, slime_boot, "the sample names its image otherwise than this test expects");
+        let sample = repository().join("testbed/samples/slimeboot_cluster_accesslog.yaml");
+        let slime_boot = std::fs::read_to_string(sample).expect("the sample SlimeBoot");
         testbed.apply(&run(lazyload_binary(), &["crds"]).expect("lazyload crds"));
         testbed.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"));
         testbed.apply(&slime_boot);

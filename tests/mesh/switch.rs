@@ -94,8 +94,8 @@ impl<'a> Fixture<'a> {
             self.testbed.apply(&floor_sidecar(&[&format!("*/ttd-floor-{trial}.default.svc.cluster.local")]));
         }
         let waited = start.elapsed();
-        let probe = caller.ask(&format!("/probe?url={url}&interval_ms=20&until=direct&timeout_s=20"));
-        let probe = probe.await.expect("a probe");
+        let probe = format!("/probe?url={url}&interval_ms=20&until=direct&timeout_s=20");
+        let probe = caller.ask(&probe).await.expect("a probe");
         assert_eq!(probe["reached"], true, "{probe:#}");
         let started = Duration::from_secs_f64(probe["start_ms"].as_f64().unwrap_or_default() / 1000.0);
         let fallback = probe["fallback"].as_u64().unwrap_or_default() + u64::from(first["direct"] == "fallback");

@@ -29,21 +29,25 @@ impl Pace {
         self.last_learned = now;
     }
 
+    /// A write of the Sidecar sets out, with every host that was waiting. What is learned from now on waits for the next one.
+    pub fn departed(&mut self) {
+        self.waiting_since = None;
+    }
+
     /// The Sidecar was written.
     pub fn written(&mut self, now: Duration) {
         let busy = self.last_written.is_some_and(|last| now.saturating_sub(last) < QUIET);
         self.spacing = if busy { (self.spacing * 2).clamp(GATHER, SLOWEST) } else { Duration::ZERO };
         self.last_written = Some(now);
-        self.waiting_since = None;
     }
 
-    /// When to write; `None` means at once, since no learned host is waiting.
+    /// When to write; `None` means at once: no learned host is waiting and nothing was written yet. Changes that were not learned (a
+    /// rule, a Service, a foreign edit) do not wait for others, but keep the distance to the last write.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        let since = self.waiting_since?;
-        let gathered = (self.last_learned + GATHER).min(since + GATHER_AT_MOST);
-        let spaced = self.last_written.map_or(Duration::ZERO, |last| last + self.spacing);
-        Some(gathered.max(spaced))
+        let gathered = self.waiting_since.map(|since| (self.last_learned + GATHER).min(since + GATHER_AT_MOST));
+        let spaced = self.last_written.map(|last| last + self.spacing);
+        gathered.max(spaced)
     }
 }
 
@@ -79,6 +83,7 @@ mod tests {
             let due = pace.due().unwrap();
             waits.push((due - now).as_millis());
             now = due;
+            pace.departed();
             pace.written(now);
         }
         assert_eq!(waits, [25, 25, 25, 50, 100, 200, 400, 800, 1000]);

@@ -79,6 +79,8 @@ pub enum Change {
         spec: Box<SidecarSpec>,
         /// Whether a Sidecar of ours is there already; one of somebody else's must never be overwritten.
         exists: bool,
+        /// Identity of the Sidecar that is there: another Sidecar of this name stays.
+        uid: Option<String>,
     },
     /// Delete the Sidecar of a fence that is not enabled.
     DeleteSidecar {
