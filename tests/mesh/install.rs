@@ -15,7 +15,6 @@ pub const NAMESPACE: &str = "mesh-operator";
 /// The installation; removed when it is dropped.
 pub struct Installation<'a> {
     testbed: &'a Testbed,
-    objects: String,
 }
 
 impl<'a> Installation<'a> {
@@ -24,6 +23,7 @@ impl<'a> Installation<'a> {
     /// # Panics
     /// Something is refused, or does not become ready.
     pub async fn new(testbed: &'a Testbed) -> Self {
+        remove(testbed);
         let sample = repository().join("testbed/samples/slimeboot_cluster_accesslog.yaml");
         let slime_boot = std::fs::read_to_string(sample).expect("the sample SlimeBoot");
         testbed.apply(&run(lazyload_binary(), &["crds"]).expect("lazyload crds"));
@@ -31,11 +31,7 @@ impl<'a> Installation<'a> {
         testbed.apply(&slime_boot);
         let objects = run_with_input(lazyload_binary(), &["render", "-f", "-"], &slime_boot).expect("lazyload render");
         testbed.apply(&objects);
-        let installation = Self { testbed, objects };
-        // The image may be newer than the pods of an earlier run.
-        for deployment in ["lazyload", "global-sidecar"] {
-            testbed.kubectl(&["-n", NAMESPACE, "rollout", "restart", "deployment", deployment]).expect("restart");
-        }
+        let installation = Self { testbed };
         installation.ready().await;
         installation
     }
@@ -85,19 +81,31 @@ impl<'a> Installation<'a> {
 }
 
 impl Drop for Installation<'_> {
-    /// Leaves the mesh without the product, the filters first.
     fn drop(&mut self) {
-        let testbed = self.testbed;
-        let filters = ["-n", "istio-system", "delete", "envoyfilter", "to-global-sidecar", "--ignore-not-found"];
-        let deleted = [
-            testbed.kubectl(&filters),
-            testbed.kubectl(&["delete", "servicefences", "--all", "-A"]),
-            testbed.kubectl(&["delete", "slimeboots", "--all", "-A"]),
-            testbed.kubectl(&["delete", "namespace", NAMESPACE, "--timeout=60s"]),
-        ];
-        for failed in deleted.into_iter().filter_map(Result::err) {
-            eprintln!("removing the installation: {failed}");
-        }
-        drop(std::mem::take(&mut self.objects));
+        remove(self.testbed);
+    }
+}
+
+/// Leaves the mesh without the product, also after a run that was broken off: the filters first, so that nothing is sent to a
+/// global-sidecar that is going.
+fn remove(testbed: &Testbed) {
+    let filter = ["-n", "istio-system", "delete", "envoyfilter", "to-global-sidecar", "--ignore-not-found"];
+    let unlabel = ["label", "services", "--all", "-n", "default", "slime.io/serviceFenced-"];
+    let removed = [
+        testbed.kubectl(&filter),
+        testbed.kubectl(&unlabel),
+        testbed.kubectl(&[
+            "delete",
+            "crd",
+            "servicefences.microservice.slime.io",
+            "slimeboots.config.netease.com",
+            "--ignore-not-found",
+            "--timeout=60s",
+        ]),
+        testbed.kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s"]),
+        testbed.kubectl(&["wait", "--for=delete", "sidecars", "--all", "-n", "default", "--timeout=60s"]),
+    ];
+    for failed in removed.into_iter().filter_map(Result::err) {
+        eprintln!("removing the installation: {failed}");
     }
 }

@@ -17,6 +17,8 @@ const PAGE: &str = "http://productpage:9080/productpage";
 async fn the_seeds_example_on_a_real_mesh() {
     let _turn = turn().await;
     let Some(testbed) = Testbed::up("the_seeds_example_on_a_real_mesh") else { return };
+    // New pods: their access logs begin with this story.
+    script(&["bookinfo", "down"]);
     let installation = Installation::new(&testbed).await;
     all_components_run(&testbed, &installation);
     bookinfo_is_installed(&testbed);
