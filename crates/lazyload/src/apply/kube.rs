@@ -142,7 +142,8 @@ impl Writer for KubeWriter {
     }
 }
 
-/// What the API server refuses for what it is (400, 403, 422, a conflict with somebody's Sidecar) is not tried again as it is.
+/// What the API server refuses for what it is (400, 422, a conflict with somebody's Sidecar) is not tried again as it is. A missing right
+/// (403) is: it may be granted any moment.
 fn outcome_of(change: &Change, error: &ApplyError) -> Outcome {
     match error {
         ApplyError::Body { .. } => Outcome::Rejected,
