@@ -36,6 +36,19 @@ impl Testbed {
         Some(Self { kubectl: lines.next().expect("kubectl").into(), kubeconfig })
     }
 
+    /// A client of the API server.
+    ///
+    /// # Panics
+    /// The kubeconfig cannot be used.
+    pub async fn client(&self) -> kube::Client {
+        // A second test finds the provider installed, which is as good.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("the kubeconfig");
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("the kubeconfig");
+        kube::Client::try_from(config).expect("a client")
+    }
+
     /// What kubectl prints.
     ///
     /// # Errors

@@ -73,10 +73,10 @@ impl KubeWriter {
                 let stored = api.patch_status(&id.name, &params, &Patch::Apply(&body)).await.map_err(refused)?;
                 convert::fence(stored).map(Object::Fence)
             }
-            (Change::ApplySidecar { exists, .. }, Some(body)) => {
+            (Change::ApplySidecar { uid, .. }, Some(body)) => {
                 // Without force, a Sidecar that somebody made a moment ago is a conflict, not a victim.
                 let mut params = PatchParams::apply(names::FIELD_MANAGER);
-                params.force = *exists;
+                params.force = uid.is_some();
                 let stored = self.apply_sidecar(id, &params, &body).await.map_err(refused)?;
                 convert::sidecar(stored).map(Object::Sidecar)
             }
@@ -142,15 +142,15 @@ impl Writer for KubeWriter {
     }
 }
 
-/// What the API server refuses for what it is (400, 422, a conflict with somebody's Sidecar) is not tried again as it is. A missing right
-/// (403) is: it may be granted any moment.
+/// What the API server refuses for what it is (400, 422, a conflict with somebody's Sidecar) is not tried again as it is. A missing
+/// permission (403) may be granted any moment, so that is.
 fn outcome_of(change: &Change, error: &ApplyError) -> Outcome {
     match error {
         ApplyError::Body { .. } => Outcome::Rejected,
         ApplyError::TimedOut { .. } => Outcome::Failed,
         ApplyError::Refused { source, .. } => match &**source {
             kube::Error::Api(status) => match (status.code, change) {
-                (400 | 422, _) | (409, Change::ApplySidecar { exists: false, .. }) => Outcome::Rejected,
+                (400 | 422, _) | (409, Change::ApplySidecar { .. }) => Outcome::Rejected,
                 _ => Outcome::Failed,
             },
             _ => Outcome::Failed,

@@ -202,17 +202,16 @@ impl State {
             owner_uid: fence.uid.clone(),
             labels,
             spec: Box::new(spec),
-            exists: sidecar.is_some(),
             uid: sidecar.map(|sidecar| sidecar.uid.clone()),
         };
         if !futile.allows(&change) {
             return Verdict::Nothing;
         }
         let pace = self.by_fence.get(&fence.id).map(|work| work.pace).unwrap_or_default();
-        match pace.due().filter(|due| sidecar.is_some() && *due > now.monotonic) {
-            Some(due) => Verdict::Wait(due),
-            None => Verdict::Write(change),
+        if sidecar.is_some() && pace.due() > now.monotonic {
+            return Verdict::Wait(pace.due());
         }
+        Verdict::Write(change)
     }
 }
 

@@ -142,7 +142,7 @@ impl SimulatedCluster {
         }
         let key = key(&body);
         let known = self.objects.get(&key);
-        let creates = matches!(change, Change::CreateFence { .. } | Change::ApplySidecar { exists: false, .. });
+        let creates = matches!(change, Change::CreateFence { .. } | Change::ApplySidecar { uid: None, .. });
         let uid = body["metadata"]["uid"].as_str();
         let conflict = uid.is_some() && known.and_then(|known| known["metadata"]["uid"].as_str()) != uid;
         let absent = known.is_none() && matches!(change, Change::WriteStatus { .. });
