@@ -1,1 +1,31 @@
-//! To come.
+//! Owns the view from a real kube-apiserver and etcd, started here: the controller as a process with exactly its own rights, access
+//! logs as Envoy sends them. No controller-manager runs: what Kubernetes' garbage collector would delete is deleted by the tests.
+//! Never looks into the process: what counts is what is stored, and what its endpoints say.
+//! Next: `story` for the scenarios by example, `cluster` for what they run on.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by a panic"
+)]
+
+mod automatic;
+mod cluster;
+mod controller;
+mod dependencies;
+mod history;
+mod objects;
+mod outages;
+mod ownership;
+mod proxy;
+mod restarts;
+mod settings;
+mod story;
+
+use std::time::Duration;
+
+/// Longest that anything may take; only a failure waits for so long.
+const DEADLINE: Duration = Duration::from_secs(90);

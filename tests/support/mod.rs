@@ -2,7 +2,9 @@
 //! Never knows Kubernetes objects or the mesh.
 //! Next: `apiserver`, `mesh`.
 
+pub mod binary;
 pub mod process;
+pub mod running;
 pub mod waiting;
 
 /// Whether a test can run here; if not, says so loudly, and fails in CI, where everything must run.

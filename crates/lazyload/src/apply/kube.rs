@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
@@ -11,7 +12,7 @@ use lazyload_api::service_fence::ServiceFence;
 use lazyload_logic::state::{Change, Outcome};
 use lazyload_logic::types::{Object, ObjectRef};
 use lazyload_logic::{convert, manifest};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Writer;
 
@@ -73,11 +74,21 @@ impl KubeWriter {
                 let stored = api.patch_status(&id.name, &params, &Patch::Apply(&body)).await.map_err(refused)?;
                 convert::fence(stored).map(Object::Fence)
             }
-            (Change::ApplySidecar { uid, .. }, Some(body)) => {
-                // Without force, a Sidecar that somebody made a moment ago is a conflict, not a victim.
-                let mut params = PatchParams::apply(names::FIELD_MANAGER);
-                params.force = uid.is_some();
-                let stored = self.apply_sidecar(id, &params, &body).await.map_err(refused)?;
+            (Change::ApplySidecar { uid: None, .. }, Some(body)) => {
+                // Server-side apply would merge into a Sidecar that somebody made a moment ago, and own it: creation cannot.
+                let sidecar: Sidecar = serde_json::from_value(body).map_err(|source| ApplyError::Body {
+                    change: change.name(),
+                    id: id.clone(),
+                    source,
+                })?;
+                let params =
+                    PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                let created = self.api::<Sidecar>(id).create(&params, &sidecar).await.map_err(refused)?;
+                self.own_by_apply(id, &created).await.map_err(refused)?;
+                convert::sidecar(created).map(Object::Sidecar)
+            }
+            (Change::ApplySidecar { uid: Some(_), .. }, Some(body)) => {
+                let stored = self.apply_sidecar(id, &body).await.map_err(refused)?;
                 convert::sidecar(stored).map(Object::Sidecar)
             }
             (Change::DeleteFence { uid, .. }, _) => {
@@ -93,8 +104,30 @@ impl KubeWriter {
         Ok(stored)
     }
 
-    async fn apply_sidecar(&self, id: &ObjectRef, params: &PatchParams, body: &Value) -> kube::Result<Sidecar> {
-        self.api::<Sidecar>(id).patch(&id.name, params, &Patch::Apply(body)).await
+    /// Changes a Sidecar of ours, and only that one: the body has its uid, and another one of its name is a conflict.
+    async fn apply_sidecar(&self, id: &ObjectRef, body: &Value) -> kube::Result<Sidecar> {
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
+        let api = self.api::<Sidecar>(id);
+        let stored = api.patch(&id.name, &params, &Patch::Apply(body)).await?;
+        if self.own_by_apply(id, &stored).await? {
+            return api.patch(&id.name, &params, &Patch::Apply(body)).await;
+        }
+        Ok(stored)
+    }
+
+    /// Makes what we own by creation ours by application, or else applying could never remove a label again. Returns whether there was
+    /// something to do; somebody else's write in between is left for the next time.
+    async fn own_by_apply(&self, id: &ObjectRef, stored: &Sidecar) -> kube::Result<bool> {
+        let Some(managed_fields) = as_applied(stored.metadata.managed_fields.clone().unwrap_or_default()) else {
+            return Ok(false);
+        };
+        let metadata = json!({"resourceVersion": stored.metadata.resource_version, "managedFields": managed_fields});
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        match self.api::<Sidecar>(id).patch_metadata(&id.name, &PatchParams::default(), &patch).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes the object with this identity; one that is gone already, or another one of its name, is fine.
@@ -140,6 +173,23 @@ impl Writer for KubeWriter {
             }
         }
     }
+}
+
+/// The field managers of an object with what we created counted as applied; `None` where there is nothing to change.
+fn as_applied(mut entries: Vec<ManagedFieldsEntry>) -> Option<Vec<ManagedFieldsEntry>> {
+    let ours = |entry: &ManagedFieldsEntry, operation: &str| {
+        entry.manager.as_deref() == Some(names::FIELD_MANAGER)
+            && entry.operation.as_deref() == Some(operation)
+            && entry.subresource.is_none()
+    };
+    if !entries.iter().any(|entry| ours(entry, "Update")) {
+        return None;
+    }
+    entries.retain(|entry| !ours(entry, "Apply"));
+    for entry in entries.iter_mut().filter(|entry| ours(entry, "Update")) {
+        entry.operation = Some("Apply".to_owned());
+    }
+    Some(entries)
 }
 
 /// What the API server refuses for what it is (400, 422, a conflict with somebody's Sidecar) is not tried again as it is. A missing

@@ -27,17 +27,38 @@ pub enum ListenError {
     },
 }
 
+/// Where an address in Go's notation means.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Everywhere(u16),
+    At(SocketAddr),
+}
+
+/// Tells whether an address can be read, before anything listens on it.
+///
+/// # Errors
+/// A malformed address.
+pub fn check(address: &str) -> Result<(), ListenError> {
+    parse(address).map(drop)
+}
+
 /// Listens on an address in Go's notation, on both IP versions where no host is given.
 ///
 /// # Errors
 /// A malformed address, or one that the system refuses.
 pub fn listen(address: &str) -> Result<TcpListener, ListenError> {
-    if let Some(port) = address.strip_prefix(':') {
-        let port = port.parse().map_err(|_| ListenError::Address { address: address.to_owned() })?;
-        return listen_everywhere(port);
+    match parse(address)? {
+        Place::Everywhere(port) => listen_everywhere(port),
+        Place::At(address) => bind(address),
     }
-    let parsed = address.parse().map_err(|_| ListenError::Address { address: address.to_owned() })?;
-    bind(parsed)
+}
+
+fn parse(address: &str) -> Result<Place, ListenError> {
+    let place = match address.strip_prefix(':') {
+        Some(port) => port.parse().map(Place::Everywhere).ok(),
+        None => address.parse().map(Place::At).ok(),
+    };
+    place.ok_or_else(|| ListenError::Address { address: address.to_owned() })
 }
 
 /// Listens on one port of every interface, IPv4 and IPv6; on IPv4 alone where the host has no IPv6.

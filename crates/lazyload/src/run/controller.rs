@@ -17,7 +17,7 @@ use crate::apply::kube::KubeWriter;
 use crate::cli::ControllerArgs;
 use crate::observe;
 use crate::process::exit::BadInput;
-use crate::process::listen::listen;
+use crate::process::listen::{check, listen};
 use crate::process::readiness::Readiness;
 use crate::process::{logging, signals};
 use crate::watch;
@@ -98,5 +98,13 @@ fn read_settings(path: &Path) -> anyhow::Result<(Settings, Vec<String>)> {
         namespace: own_namespace("POD_NAMESPACE").or_else(|| own_namespace("WATCH_NAMESPACE")),
     };
     let resolved = resolve(&entry, &context).map_err(|error| BadInput(format!("{}: {error}", path.display())))?;
-    Ok((resolved.settings, resolved.warnings))
+    let settings = resolved.settings;
+    for (field, address) in [
+        ("logSourcePort", &settings.log_source_address),
+        ("aux-addr", &settings.aux_address),
+        ("metrics-addr", &settings.metrics_address),
+    ] {
+        check(address).map_err(|error| BadInput(format!("{}: global.misc.{field}: {error}", path.display())))?;
+    }
+    Ok((settings, resolved.warnings))
 }

@@ -1,0 +1,152 @@
+//! The controller as a process, with its endpoints.
+
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+use super::DEADLINE;
+use super::cluster::Cluster;
+use crate::support::binary;
+use crate::support::running::{Running, free_port};
+use crate::support::waiting::eventually;
+
+/// A controller that can be killed and started again, at the same addresses.
+pub struct Controller {
+    process: Option<Running>,
+    kubeconfig: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    aux_port: u16,
+    metrics_port: u16,
+    log_source_port: u16,
+}
+
+impl Controller {
+    /// Starts a controller with `general` settings.
+    pub fn start(cluster: &Cluster, general: &Value) -> Self {
+        Self::start_at(cluster.folder(), &cluster.kubeconfig(), general)
+    }
+
+    /// Starts a controller that keeps its files in a folder.
+    pub fn start_at(folder: &Path, kubeconfig: &Path, general: &Value) -> Self {
+        let (aux_port, metrics_port, log_source_port) = (free_port(), free_port(), free_port());
+        let entry = json!({
+            "name": "lazyload", "kind": "lazyload", "enable": true, "general": general,
+            "global": {
+                "log": {"logLevel": "debug"},
+                "misc": {
+                    "aux-addr": format!("127.0.0.1:{aux_port}"),
+                    "metrics-addr": format!("127.0.0.1:{metrics_port}"),
+                    "logSourcePort": format!("127.0.0.1:{log_source_port}"),
+                },
+            },
+        });
+        let config = folder.join(format!("controller-{aux_port}.json"));
+        std::fs::write(&config, entry.to_string()).unwrap();
+        let mut controller = Self {
+            process: None,
+            kubeconfig: kubeconfig.to_owned(),
+            log: config.with_extension("log"),
+            config,
+            aux_port,
+            metrics_port,
+            log_source_port,
+        };
+        controller.start_again();
+        controller
+    }
+
+    /// Starts it again after [`Controller::kill`].
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        let arguments = ["controller".to_owned(), format!("--config={}", self.config.display())];
+        let environment = [("KUBECONFIG", self.kubeconfig.display().to_string())];
+        let started = Running::start(&binary::lazyload(), &arguments, &environment, self.log.clone());
+        self.process = Some(started.unwrap());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let status = self.process.take().expect("it runs").kill().unwrap();
+        assert_eq!(status.code(), Some(128 + 9), "ended by itself: {}", self.log());
+    }
+
+    /// SIGTERM; returns the exit code.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let mut process = self.process.take().expect("it runs");
+        process.signal("TERM").unwrap();
+        let start = std::time::Instant::now();
+        loop {
+            if let Some(status) = process.ended().unwrap() {
+                return status.code();
+            }
+            assert!(start.elapsed() < DEADLINE, "it does not end: {}", process.log());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Fails if the process has ended.
+    pub fn assert_running(&mut self) {
+        let ended = self.process.as_mut().expect("it runs").ended().unwrap();
+        assert_eq!(ended, None, "{}", self.log());
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&self) {
+        eventually("the controller is ready", DEADLINE, || async {
+            match self.get("/modules/readyz").await {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}\n{}", self.log())),
+            }
+        })
+        .await;
+    }
+
+    /// GET of the auxiliary endpoints.
+    pub async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        get(self.aux_port, path).await
+    }
+
+    /// GET of the address that is for metrics alone.
+    pub async fn get_metrics(&self) -> anyhow::Result<(u16, String)> {
+        get(self.metrics_port, "/metrics").await
+    }
+
+    /// The value of one series, given as in the exposition; 0 where there is none.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let (status, text) = self.get("/metrics").await.unwrap();
+        assert_eq!(status, 200);
+        let lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+        lines.filter(|(name, _)| *name == series).map(|(_, value)| value.parse::<f64>().unwrap()).sum()
+    }
+
+    /// Waits until a series is at least so much.
+    pub async fn counts(&self, series: &str, at_least: f64) {
+        eventually(series, DEADLINE, || async {
+            let value = self.metric(series).await;
+            if value >= at_least { Ok(()) } else { Err(value) }
+        })
+        .await;
+    }
+
+    /// Where access logs go.
+    pub fn log_source(&self) -> String {
+        format!("http://127.0.0.1:{}", self.log_source_port)
+    }
+
+    /// What it has said, in all its lives.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+async fn get(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let answer = client.get(format!("http://127.0.0.1:{port}{path}").parse()?).await?;
+    let status = answer.status().as_u16();
+    Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?))
+}

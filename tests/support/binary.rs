@@ -1,0 +1,29 @@
+//! The product's binary, in the profile of the tests.
+
+#![allow(clippy::expect_used, reason = "a test fails by a panic")]
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use super::process::run;
+
+/// Builds the binary if need be, once, and tells where it is.
+///
+/// # Panics
+/// If it cannot be built.
+#[must_use]
+pub fn lazyload() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = super::repository().join("Cargo.toml").display().to_string();
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let arguments = ["build", "--package", "lazyload", "--profile", profile, "--manifest-path", &manifest];
+    run(cargo, &arguments).expect("the binary is built");
+    // This test is PROFILE/deps/outside-HASH.
+    let this = std::env::current_exe().expect("the path of this test");
+    this.ancestors().nth(2).expect("a target folder").join("lazyload")
+}
