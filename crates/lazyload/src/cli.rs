@@ -54,7 +54,8 @@ Exit codes: 0 ended by a signal; 1 something failed while running; 2 the environ
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Cluster access: KUBECONFIG, or the service account when run in a pod.
-Environment: POD_NAMESPACE or WATCH_NAMESPACE (namespace of the installation, default of global.slimeNamespace), POD_NAME, LOG_LEVEL.
+Environment: POD_NAMESPACE or WATCH_NAMESPACE (namespace of the installation, default of global.slimeNamespace), POD_NAME (for
+the log), LOG_LEVEL.
 Listeners, from the settings: global.misc.logSourcePort (access logs, :8082), global.misc.aux-addr (health and metrics, :8081),
 global.misc.metrics-addr (metrics, :8080).
 Exit codes: 0 ended by a signal; 1 something failed while running; 2 the settings cannot be used.")]

@@ -43,14 +43,13 @@ fn write_status(host: &str) -> Change {
     Change::WriteStatus { id: a(), status: Box::new(status) }
 }
 
-fn apply_sidecar(folder: &Folder, exists: bool) -> Change {
+fn create_sidecar(folder: &Folder) -> Change {
     let fence = folder.manifest(Kind::Fence, &a()).unwrap();
     Change::ApplySidecar {
         id: a(),
         owner_uid: fence["metadata"]["uid"].as_str().unwrap().to_owned(),
         labels: Labels::new(),
         spec: serde_json::from_value(json!({"egress": [{"hosts": ["istio-system/*"]}]})).unwrap(),
-        exists,
         uid: None,
     }
 }
@@ -142,7 +141,7 @@ fn what_was_written_is_there_after_a_restart_with_the_same_identity() {
     folder.rescan();
     folder.write(&create_fence()).unwrap();
     folder.write(&write_status("x.y")).unwrap();
-    folder.write(&apply_sidecar(&folder, false)).unwrap();
+    folder.write(&create_sidecar(&folder)).unwrap();
     let restarted = Folder::new(directory.path(), Keeping::Files);
     assert_eq!(restarted.rescan(), []);
     for kind in [Kind::Fence, Kind::Sidecar] {
@@ -177,10 +176,9 @@ fn a_sidecar_of_the_users_is_not_overwritten() {
     let theirs = "apiVersion: networking.istio.io/v1beta1\nkind: Sidecar\nmetadata:\n  name: a\nspec: {}\n";
     let (_directory, folder) = mk_folder(&[("mine.yaml", &format!("{FENCE}---\n{theirs}"))]);
     folder.rescan();
-    assert!(matches!(folder.write(&apply_sidecar(&folder, false)), Err(FolderError::Exists { .. })));
-    let Change::ApplySidecar { id, owner_uid, labels, spec, .. } = apply_sidecar(&folder, true) else { panic!() };
-    let of_another =
-        Change::ApplySidecar { id, owner_uid, labels, spec, exists: true, uid: Some("another".to_owned()) };
+    assert!(matches!(folder.write(&create_sidecar(&folder)), Err(FolderError::Exists { .. })));
+    let Change::ApplySidecar { id, owner_uid, labels, spec, .. } = create_sidecar(&folder) else { panic!() };
+    let of_another = Change::ApplySidecar { id, owner_uid, labels, spec, uid: Some("another".to_owned()) };
     assert!(matches!(folder.write(&of_another), Err(FolderError::Exists { .. })));
 }
 
@@ -188,7 +186,7 @@ fn a_sidecar_of_the_users_is_not_overwritten() {
 fn a_sidecar_goes_with_its_fence() {
     let (directory, folder) = mk_folder(&[("mine.yaml", FENCE)]);
     folder.rescan();
-    folder.write(&apply_sidecar(&folder, false)).unwrap();
+    folder.write(&create_sidecar(&folder)).unwrap();
     let file = directory.path().join("generated/default/sidecar-a.yaml");
     assert!(file.exists());
     std::fs::remove_file(directory.path().join("mine.yaml")).unwrap();
@@ -204,7 +202,7 @@ fn in_memory_nothing_is_written() {
     let (directory, _) = mk_folder(&[("mine.yaml", FENCE)]);
     let folder = Folder::new(directory.path(), Keeping::Memory);
     folder.rescan();
-    folder.write(&apply_sidecar(&folder, false)).unwrap();
+    folder.write(&create_sidecar(&folder)).unwrap();
     assert!(folder.manifest(Kind::Sidecar, &a()).is_some());
     assert!(!directory.path().join("generated").exists());
 }
