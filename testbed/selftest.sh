@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows that the testbed cleans up after itself: starts, interrupts and removes clusters of its own (in a temporary folder, with the
-# shared cache) and compares what the machine looks like before and after. About five minutes; a cluster that is up is not touched.
+# shared cache) and compares what the machine looks like before and after. About four minutes; a cluster that is up is not touched.
 set -uo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CLUSTER=$HERE/cluster.sh

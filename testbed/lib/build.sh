@@ -155,7 +155,7 @@ build() {
   check_build_host
   mkdir -p "$BIN" "$IMG" "$SRC" "$STAMPS"
   # the first time: module sources, compiled packages, results
-  [ -e "$STAMPS/image-proxyv2" ] || { need_disk "$(go env GOMODCACHE)" 5000; need_disk "$(go env GOCACHE)" 5000; need_disk "$TESTBED_CACHE" 3000; }
+  [ -e "$STAMPS/image-proxyv2" ] || { need_disk "$(go env GOMODCACHE)" 4000; need_disk "$(go env GOCACHE)" 10000; need_disk "$TESTBED_CACHE" 3000; }
   lock "$TESTBED_CACHE/build.lock" build
   # a subshell: the steps change folders
   if [ "${1:-}" = apiserver ]; then (build_apiserver); else (build_all); fi

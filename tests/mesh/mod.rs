@@ -1,1 +1,18 @@
-//! To come.
+//! Owns the views of the whole on a real mesh: a real Kubernetes, istiod and Envoy from the testbed.
+//! Never looks inside the product: what is asserted is what kubectl, an access log or a called pod shows.
+//! Next: `story` for the seed's example, `switch` for the time to direct, `kill` for a controller that dies.
+
+mod install;
+mod kill;
+mod pods;
+mod story;
+mod switch;
+mod testbed;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// The mesh is one: its tests take turns.
+async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}

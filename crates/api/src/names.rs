@@ -36,6 +36,8 @@ pub const CONFIG_LABEL: &str = "lazyload.slime.io/config";
 pub const ACCESS_LOG_SOURCE: &str = "lazyload-accesslog-source";
 /// EnvoyFilter that sends unmatched traffic to the global-sidecar.
 pub const TO_GLOBAL_SIDECAR: &str = "to-global-sidecar";
+/// EnvoyFilter that keeps the fallback away from the global-sidecar's own proxy.
+pub const GLOBAL_SIDECAR_ROUTES: &str = "global-sidecar-routes";
 /// EnvoyFilter that makes the global-sidecar's proxy log to the controller.
 pub const GLOBAL_SIDECAR_ACCESS_LOG: &str = "global-sidecar-accesslog";
 /// Proxy metadata key by which EnvoyFilters recognise a global-sidecar's proxy.

@@ -49,22 +49,26 @@ impl JsonSchema for SlimeBootSpec {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let mut fields = known_fields(SPEC);
-        fields.insert("image".to_owned(), open_object("Image of the controller: repository, tag, pullPolicy.", IMAGE));
-        fields.insert("service".to_owned(), open_object("Service of the controller.", SERVICE));
+        fields.insert(
+            "image".to_owned(),
+            open_object("Image of the controller: repository, tag, pullPolicy.", &known_fields(IMAGE)),
+        );
+        fields.insert("service".to_owned(), open_object("Service of the controller.", &known_fields(SERVICE)));
         fields.insert(
             "containers".to_owned(),
-            open_object("By container name; slime.volumeMounts adds to volumeMounts.", &[]),
+            open_object("By container name; slime.volumeMounts adds to volumeMounts.", &known_fields(&[])),
         );
         fields.insert(
             "module".to_owned(),
             serde_json::json!({
                 "description": "What runs; one entry of kind lazyload.",
-                "type": "array", "nullable": true, "items": open_object("A module.", MODULE),
+                "type": "array", "nullable": true, "items": open_object("A module.", &known_fields(MODULE)),
             }),
         );
-        let mut component = open_object("What runs beside the controller.", &[]);
-        component["properties"] = serde_json::json!({ "globalSidecar": open_object("Serves requests for hosts that are not known yet.", GLOBAL_SIDECAR) });
-        fields.insert("component".to_owned(), component);
+        let global_sidecar =
+            open_object("Serves requests for hosts that are not known yet.", &known_fields(GLOBAL_SIDECAR));
+        let parts = Map::from_iter([("globalSidecar".to_owned(), global_sidecar)]);
+        fields.insert("component".to_owned(), open_object("What runs beside the controller.", &parts));
         json_schema!({
             "description": "What is to be installed.",
             "type": "object", "properties": fields, "x-kubernetes-preserve-unknown-fields": true,
@@ -157,14 +161,11 @@ fn known_fields(fields: &[KnownField]) -> Map<String, Value> {
         .collect()
 }
 
-fn open_object(description: &str, fields: &[KnownField]) -> Value {
-    let mut schema = serde_json::json!({
-        "description": description, "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true,
-    });
-    if !fields.is_empty() {
-        schema["properties"] = Value::Object(known_fields(fields));
-    }
-    schema
+fn open_object(description: &str, properties: &Map<String, Value>) -> Value {
+    serde_json::json!({
+        "description": description, "properties": properties,
+        "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true,
+    })
 }
 
 #[cfg(test)]

@@ -103,15 +103,21 @@ pub fn pod(object: &core::Pod) -> Option<Pod> {
         addresses.sort_unstable();
         addresses.dedup();
     }
-    Some(Pod { id: id(&object.metadata)?, labels: labels(&object.metadata), addresses })
+    let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    Some(Pod { id: id(&object.metadata)?, labels: labels(&object.metadata), addresses, created })
 }
 
-/// An EndpointSlice; `None` if it has no name or belongs to no Service.
+/// An EndpointSlice; `None` if it has no name or belongs to no Service. Addresses of pods are left out: pods speak for themselves, and
+/// the address of one that shares the node's network is the node's.
 #[must_use]
 pub fn endpoint_slice(object: &discovery::EndpointSlice) -> Option<EndpointSlice> {
     let id = id(&object.metadata)?;
     let service = object.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
-    let texts = object.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    let is_pod = |endpoint: &&discovery::Endpoint| {
+        endpoint.target_ref.as_ref().is_some_and(|target| target.kind.as_deref() == Some("Pod"))
+    };
+    let endpoints = object.endpoints.iter().filter(|endpoint| !is_pod(endpoint));
+    let texts = endpoints.flat_map(|endpoint| &endpoint.addresses);
     Some(EndpointSlice {
         service: ObjectRef::new(id.namespace.clone(), service.as_str()),
         addresses: texts.filter_map(|text| text.parse().ok()).collect(),

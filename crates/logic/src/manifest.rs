@@ -22,7 +22,7 @@ pub fn body(change: &Change) -> Option<Value> {
             "metadata": {"namespace": &*id.namespace, "name": &*id.name},
             "status": status,
         })),
-        Change::ApplySidecar { id, owner_uid, labels, spec, .. } => {
+        Change::ApplySidecar { id, owner_uid, labels, spec, uid, .. } => {
             let mut metadata = json!({
                 "namespace": &*id.namespace,
                 "name": &*id.name,
@@ -30,6 +30,10 @@ pub fn body(change: &Change) -> Option<Value> {
             });
             if let Some(metadata) = metadata.as_object_mut().filter(|_| !labels.is_empty()) {
                 metadata.insert("labels".to_owned(), json!(labels));
+            }
+            // The API server takes it as a precondition: a Sidecar that somebody put in its place is not ours to change.
+            if let (Some(metadata), Some(uid)) = (metadata.as_object_mut(), uid) {
+                metadata.insert("uid".to_owned(), json!(uid));
             }
             Some(json!({
                 "apiVersion": names::SIDECAR_API_VERSION,

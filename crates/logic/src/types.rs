@@ -72,6 +72,8 @@ pub struct Pod {
     pub labels: Labels,
     /// Its addresses; empty for pods that share the node's network, whose calls cannot be attributed by address.
     pub addresses: Vec<IpAddr>,
+    /// When it was created (Unix seconds): of two pods that claim an address, the newer one has it.
+    pub created: i64,
 }
 
 /// One EndpointSlice.
@@ -81,7 +83,7 @@ pub struct EndpointSlice {
     pub id: ObjectRef,
     /// The Service that it belongs to.
     pub service: ObjectRef,
-    /// Addresses of its endpoints, ready or not.
+    /// Addresses of its endpoints that are no pods (virtual machines, for example), ready or not.
     pub addresses: Vec<IpAddr>,
 }
 

@@ -77,9 +77,9 @@ impl Metrics {
         };
         self.writes.get_or_create(&WriteLabels { change: change.name(), outcome: name }).inc();
         match (change, stored) {
-            (Change::ApplySidecar { exists: false, .. }, true) => self.sidecar_creations.inc(),
-            (Change::ApplySidecar { exists: false, .. }, false) => self.sidecar_failed_creations.inc(),
-            (Change::ApplySidecar { exists: true, .. }, true) => self.sidecar_refreshes.inc(),
+            (Change::ApplySidecar { uid: None, .. }, true) => self.sidecar_creations.inc(),
+            (Change::ApplySidecar { uid: None, .. }, false) => self.sidecar_failed_creations.inc(),
+            (Change::ApplySidecar { uid: Some(_), .. }, true) => self.sidecar_refreshes.inc(),
             (Change::CreateFence { .. }, true) => self.fence_creations.inc(),
             (Change::CreateFence { .. }, false) => self.fence_failed_creations.inc(),
             (Change::WriteStatus { .. }, true) => self.fence_refreshes.inc(),

@@ -76,7 +76,7 @@ impl KubeWriter {
                 let stored = api.patch_status(&id.name, &params, &Patch::Apply(&body)).await.map_err(refused)?;
                 convert::fence(stored).map(Object::Fence)
             }
-            (Change::ApplySidecar { exists: false, .. }, Some(body)) => {
+            (Change::ApplySidecar { uid: None, .. }, Some(body)) => {
                 // Server-side apply would merge into a Sidecar that somebody made a moment ago, and own it: creation cannot.
                 let sidecar: Sidecar = serde_json::from_value(body).map_err(|source| ApplyError::Body {
                     change: change.name(),
@@ -88,12 +88,12 @@ impl KubeWriter {
                 let created = self.api::<Sidecar>(id).create(&params, &sidecar).await.map_err(refused)?;
                 convert::sidecar(created).map(Object::Sidecar)
             }
-            (Change::ApplySidecar { exists: true, .. }, Some(body)) => {
+            (Change::ApplySidecar { uid: Some(_), .. }, Some(body)) => {
                 let live = self.api::<Sidecar>(id).get(&id.name).await.map_err(refused)?;
                 if convert::sidecar(live.clone()).is_none_or(|live| live.owner_uid.is_none()) {
                     return Err(ApplyError::NotOurs { id: id.clone() });
                 }
-                let stored = self.apply_sidecar(id, live, body).await.map_err(refused)?;
+                let stored = self.apply_sidecar(id, live, &body).await.map_err(refused)?;
                 convert::sidecar(stored).map(Object::Sidecar)
             }
             (Change::DeleteFence { uid, .. }, _) => {
@@ -109,16 +109,13 @@ impl KubeWriter {
         Ok(stored)
     }
 
-    /// Changes a Sidecar of ours, and only that one: another one of its name, made meanwhile, is a conflict.
-    async fn apply_sidecar(&self, id: &ObjectRef, live: Sidecar, mut body: Value) -> kube::Result<Sidecar> {
+    /// Changes a Sidecar of ours. The body names its uid: another one of its name, made meanwhile, is a conflict.
+    async fn apply_sidecar(&self, id: &ObjectRef, live: Sidecar, body: &Value) -> kube::Result<Sidecar> {
         let api = self.api::<Sidecar>(id);
         if let Some(managed_fields) = as_applied(live.metadata.managed_fields.unwrap_or_default()) {
             let metadata = json!({"resourceVersion": live.metadata.resource_version, "managedFields": managed_fields});
             let patch = Patch::Merge(json!({"metadata": metadata}));
             api.patch_metadata(&id.name, &PatchParams::default(), &patch).await?;
-        }
-        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.insert("uid".to_owned(), json!(live.metadata.uid));
         }
         api.patch(&id.name, &PatchParams::apply(names::FIELD_MANAGER).force(), &Patch::Apply(body)).await
     }
@@ -184,14 +181,15 @@ fn as_applied(mut entries: Vec<ManagedFieldsEntry>) -> Option<Vec<ManagedFieldsE
     Some(entries)
 }
 
-/// What the API server refuses for what it is (400, 403, 422, a conflict with somebody's Sidecar) is not tried again as it is.
+/// What the API server refuses for what it is (400, 422, a conflict with somebody's Sidecar) is not tried again as it is. A missing
+/// permission (403) may be granted any moment, so that is.
 fn outcome_of(change: &Change, error: &ApplyError) -> Outcome {
     match error {
         ApplyError::Body { .. } | ApplyError::NotOurs { .. } => Outcome::Rejected,
         ApplyError::TimedOut { .. } => Outcome::Failed,
         ApplyError::Refused { source, .. } => match &**source {
             kube::Error::Api(status) => match (status.code, change) {
-                (400 | 422, _) | (409, Change::ApplySidecar { exists: false, .. }) => Outcome::Rejected,
+                (400 | 422, _) | (409, Change::ApplySidecar { .. }) => Outcome::Rejected,
                 _ => Outcome::Failed,
             },
             _ => Outcome::Failed,

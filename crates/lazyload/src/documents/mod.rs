@@ -94,6 +94,7 @@ mod tests {
     #[test]
     fn what_is_not_yaml_is_named_by_line_and_column() {
         assert_eq!(read("a: 1\nb: [\n").unwrap_err().to_string(), "2:4: unclosed bracket '['");
-        assert_eq!(read("a: 1\na: 2\n").unwrap_err().to_string(), "2:1: duplicate mapping key: a");
+        let twice = read("a: 1\na: 2\n").unwrap_err().to_string();
+        assert!(twice.starts_with("2:1: duplicate mapping key: a"), "{twice}");
     }
 }

@@ -79,7 +79,7 @@ impl Failure {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Refused(refusal) => StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST),
-            Self::Connect { source, .. } if chain(source).any(|cause| cause.is::<TimedOut>()) => {
+            Self::Connect { source, .. } if chain(source).any(<dyn std::error::Error>::is::<TimedOut>) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
             _ => match self.side() {

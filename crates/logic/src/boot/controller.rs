@@ -34,7 +34,7 @@ pub(super) fn base(installation: &Installation) -> Vec<Value> {
             rule("microservice.slime.io", &["servicefences/finalizers"], &["update"]),
         ],
     }));
-    objects.push(binding("ClusterRole", cluster_metadata(&role), namespace, name));
+    objects.push(binding("ClusterRole", &cluster_metadata(&role), namespace, name));
     objects.push(json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(namespace, name, json!({"app": name})),
         "data": {"cfg": installation.config.to_string()},
@@ -96,7 +96,7 @@ fn container(installation: &Installation) -> Value {
     let Installation { settings, controller, .. } = installation;
     let own_env = ["WATCH_NAMESPACE", "POD_NAMESPACE", "POD_NAME"]
         .into_iter()
-        .filter(|name| controller.env.iter().all(|variable| variable["name"] != *name))
+        .filter(|name| controller.env.iter().all(|variable| variable.get("name").is_none_or(|taken| taken != name)))
         .map(|name| env_from_field(name, if name == "POD_NAME" { "metadata.name" } else { "metadata.namespace" }));
     let security = json!({
         "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},

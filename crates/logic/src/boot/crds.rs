@@ -6,6 +6,8 @@ use lazyload_api::service_fence::ServiceFence;
 use lazyload_api::slime_boot::SlimeBoot;
 use serde_json::{Value, json};
 
+use super::meta::set;
+
 /// Both CRDs, in the order of their names.
 ///
 /// # Errors
@@ -14,11 +16,13 @@ pub fn crds() -> Result<Vec<Value>, serde_json::Error> {
     let mut fence = serde_json::to_value(ServiceFence::crd())?;
     // A fence that has learned nothing yet prints `status: {}`, as the seed shows it.
     if let Some(status) = fence.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status") {
-        status["default"] = json!({});
+        set(status, "default", json!({}));
     }
     let mut all = [fence, serde_json::to_value(SlimeBoot::crd())?];
     for crd in &mut all {
-        crd["metadata"]["labels"] = json!({ names::PART_OF_LABEL: names::PART_OF });
+        if let Some(metadata) = crd.get_mut("metadata") {
+            set(metadata, "labels", json!({ names::PART_OF_LABEL: names::PART_OF }));
+        }
     }
     Ok(all.into())
 }

@@ -1,20 +1,43 @@
-//! The EnvoyFilter `to-global-sidecar`: what no route of a proxy matches goes to the global-sidecar. Source: contract 4.5; B37, B38.
+//! The EnvoyFilters of the fallback: what no route of a proxy matches goes to the global-sidecar. Source: contract 4.5; B37, B38.
 //!
-//! istiod merges route configurations first and then goes through the virtual hosts, each with all patches in the order written here. So in
-//! the global-sidecar's own proxy Istio's catch-all is renamed before the removal that is meant for everyone else could match: it keeps what
-//! Istio gave it, pass through or block, and the removal of the fallback leaves it the only one.
+//! `to-global-sidecar` reaches every proxy, also the global-sidecar's own, which must not fall back to itself. There istiod applies both
+//! filters: it merges route configurations first and then goes through the virtual hosts, each with all patches by priority. So Istio's
+//! catch-all is renamed before the removal that is meant for everyone else could match: it keeps what Istio gave it, pass through or
+//! block, and the removal of the fallback leaves it the only one.
+//!
+//! Two filters and not one, because istiod shares a cached route configuration between proxies that see the same services and the same
+//! filters by name, whatever proxy a filter's patches match: in one filter, a workload beside the global-sidecar would share its routes.
 
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::meta::metadata;
+use super::meta::{metadata, set_if_any};
 use super::{GlobalSidecar, Installation};
 use crate::settings::{Dispatch, Settings};
 
-/// The EnvoyFilter, in the root namespace: it reaches every proxy.
+/// Before filters without a priority.
+const EARLY: i32 = -10;
+
+/// The EnvoyFilter `global-sidecar-routes`, for the global-sidecar's own proxy.
+pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
+    let settings = &installation.settings;
+    let patches: Vec<Value> = sidecar.ports.iter().flat_map(|port| own_patches(settings, *port)).collect();
+    json!({
+        "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+        "metadata": metadata(settings.global_sidecar_namespace(), names::GLOBAL_SIDECAR_ROUTES, json!({})),
+        "spec": {
+            "priority": EARLY,
+            "workloadSelector": {"labels": {"app": names::GLOBAL_SIDECAR}},
+            "configPatches": patches,
+        },
+    })
+}
+
+/// The EnvoyFilter `to-global-sidecar`, in the root namespace: it reaches every proxy.
 pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
     let settings = &installation.settings;
-    let patches: Vec<Value> = sidecar.ports.iter().flat_map(|port| port_patches(settings, sidecar, *port)).collect();
+    let patches: Vec<Value> =
+        sidecar.ports.iter().flat_map(|port| everyones_patches(settings, sidecar, *port)).collect();
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
         "metadata": metadata(&installation.istio_namespace, names::TO_GLOBAL_SIDECAR, json!({})),
@@ -22,26 +45,23 @@ pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar)
     })
 }
 
-fn port_patches(settings: &Settings, sidecar: &GlobalSidecar, port: u16) -> Vec<Value> {
-    let own = json!({"metadata": {names::SLIME_APP_METADATA: names::SLIME_APP_VALUE}});
-    let everyone = settings.proxy_version.as_ref().map_or(Value::Null, |version| json!({"proxyVersion": version}));
-    let rename = |from: &str, to: &str| patch("VIRTUAL_HOST", "MERGE", &own, port, Some(from), json!({"name": to}));
-    let remove = |proxy: &Value, name: &str| patch("VIRTUAL_HOST", "REMOVE", proxy, port, Some(name), Value::Null);
-
+fn own_patches(settings: &Settings, port: u16) -> Vec<Value> {
+    let rename = |from: &str, to: &str| patch("VIRTUAL_HOST", "MERGE", None, port, Some(from), &json!({"name": to}));
+    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", None, port, Some(name), &Value::Null);
     let mut patches = vec![
         rename(names::ISTIO_ALLOW_ANY, names::KEPT_ALLOW_ANY),
         rename(names::ISTIO_BLOCK_ALL, names::KEPT_BLOCK_ALL),
-        remove(&own, names::FALLBACK_VIRTUAL_HOST),
+        remove(names::FALLBACK_VIRTUAL_HOST),
     ];
-    let dispatches: Vec<&Dispatch> =
-        settings.dispatches.iter().filter(|dispatch| !dispatch.domains.is_empty()).collect();
-    patches.extend(dispatches.iter().map(|dispatch| remove(&own, &dispatch.name)));
-    patches.push(remove(&everyone, names::ISTIO_ALLOW_ANY));
-    patches.push(remove(&everyone, names::ISTIO_BLOCK_ALL));
+    patches.extend(dispatches(settings).map(|dispatch| remove(&dispatch.name)));
+    patches
+}
 
+fn everyones_patches(settings: &Settings, sidecar: &GlobalSidecar, port: u16) -> Vec<Value> {
+    let version = settings.proxy_version.as_deref();
+    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", version, port, Some(name), &Value::Null);
     let cluster = global_sidecar_cluster(settings, sidecar.fallback_port.unwrap_or(port));
-    let mut virtual_hosts: Vec<Value> = dispatches
-        .iter()
+    let mut virtual_hosts: Vec<Value> = dispatches(settings)
         .map(|dispatch| {
             let domains: Vec<String> = dispatch.domains.iter().flat_map(|domain| with_port(domain, port)).collect();
             let route = if dispatch.cluster == names::DISPATCH_TO_GLOBAL_SIDECAR {
@@ -49,20 +69,27 @@ fn port_patches(settings: &Settings, sidecar: &GlobalSidecar, port: u16) -> Vec<
             } else {
                 route_to(&dispatch.cluster)
             };
-            virtual_host(&dispatch.name, &domains, route)
+            virtual_host(&dispatch.name, &domains, &route)
         })
         .collect();
-    let owns_the_rest = dispatches.iter().any(|dispatch| dispatch.domains.iter().any(|domain| domain == "*"));
+    let owns_the_rest = dispatches(settings).any(|dispatch| dispatch.domains.iter().any(|domain| domain == "*"));
     if !owns_the_rest {
         let route = if settings.passthrough_by_default {
             route_to(names::PASSTHROUGH_CLUSTER)
         } else {
             route_to_global_sidecar(&cluster)
         };
-        virtual_hosts.push(virtual_host(names::FALLBACK_VIRTUAL_HOST, &["*".to_owned()], route));
+        virtual_hosts.push(virtual_host(names::FALLBACK_VIRTUAL_HOST, &["*".to_owned()], &route));
     }
-    patches.push(patch("ROUTE_CONFIGURATION", "MERGE", &everyone, port, None, json!({"virtual_hosts": virtual_hosts})));
-    patches
+    vec![
+        remove(names::ISTIO_ALLOW_ANY),
+        remove(names::ISTIO_BLOCK_ALL),
+        patch("ROUTE_CONFIGURATION", "MERGE", version, port, None, &json!({"virtual_hosts": virtual_hosts})),
+    ]
+}
+
+fn dispatches(settings: &Settings) -> impl Iterator<Item = &Dispatch> {
+    settings.dispatches.iter().filter(|dispatch| !dispatch.domains.is_empty())
 }
 
 fn global_sidecar_cluster(settings: &Settings, port: u16) -> String {
@@ -71,43 +98,47 @@ fn global_sidecar_cluster(settings: &Settings, port: u16) -> String {
 }
 
 /// A patch of the outbound route configuration of one port.
-fn patch(apply_to: &str, operation: &str, proxy: &Value, port: u16, virtual_host: Option<&str>, value: Value) -> Value {
+fn patch(
+    apply_to: &str,
+    operation: &str,
+    proxy_version: Option<&str>,
+    port: u16,
+    virtual_host: Option<&str>,
+    value: &Value,
+) -> Value {
+    let vhost = virtual_host.map(|name| json!({"name": name})).unwrap_or_default();
+    let proxy = proxy_version.map(|version| json!({"proxyVersion": version})).unwrap_or_default();
     let mut route_configuration = json!({"name": port.to_string()});
-    if let Some(name) = virtual_host {
-        route_configuration["vhost"] = json!({"name": name});
-    }
-    let mut patch = json!({
-        "applyTo": apply_to,
-        "match": {"context": "SIDECAR_OUTBOUND", "routeConfiguration": route_configuration},
-        "patch": {"operation": operation},
-    });
-    if !proxy.is_null() {
-        patch["match"]["proxy"] = proxy.clone();
-    }
-    if !value.is_null() {
-        patch["patch"]["value"] = value;
-    }
-    patch
+    set_if_any(&mut route_configuration, "vhost", &vhost);
+    let mut wanted = json!({"context": "SIDECAR_OUTBOUND", "routeConfiguration": route_configuration});
+    set_if_any(&mut wanted, "proxy", &proxy);
+    let mut patch = json!({"operation": operation});
+    set_if_any(&mut patch, "value", value);
+    json!({"applyTo": apply_to, "match": wanted, "patch": patch})
 }
 
-fn virtual_host(name: &str, domains: &[String], route: Value) -> Value {
+fn virtual_host(name: &str, domains: &[String], route: &Value) -> Value {
     json!({"name": name, "domains": domains, "routes": [route]})
 }
 
+/// No limit of time: neither had the request one before.
+const NO_TIMEOUT: &str = "0s";
+
 fn route_to(cluster: &str) -> Value {
-    // No limit of time: neither had the request one before.
-    json!({"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}})
+    json!({"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": NO_TIMEOUT}})
 }
 
 fn route_to_global_sidecar(cluster: &str) -> Value {
-    let mut route = route_to(cluster);
     // Only what has not reached the global-sidecar is sent again, so that nothing is done twice.
-    route["route"]["retry_policy"] = json!({"retry_on": "connect-failure,refused-stream", "num_retries": 2});
-    route["request_headers_to_add"] = json!([
-        header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%"),
-        header(names::SOURCE_NS_HEADER, "%ENVIRONMENT(POD_NAMESPACE)%"),
-    ]);
-    route
+    let retry = json!({"retry_on": "connect-failure,refused-stream", "num_retries": 2});
+    json!({
+        "match": {"prefix": "/"},
+        "route": {"cluster": cluster, "timeout": NO_TIMEOUT, "retry_policy": retry},
+        "request_headers_to_add": [
+            header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%"),
+            header(names::SOURCE_NS_HEADER, "%ENVIRONMENT(POD_NAMESPACE)%"),
+        ],
+    })
 }
 
 fn header(key: &str, value: &str) -> Value {

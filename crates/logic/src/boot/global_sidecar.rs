@@ -25,12 +25,12 @@ pub(super) fn base(installation: &Installation, sidecar: &GlobalSidecar) -> Vec<
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta(json!({})),
             "rules": [rule("", &["configmaps"], &read)],
         }),
-        binding("Role", meta(json!({})), namespace, NAME),
+        binding("Role", &meta(json!({})), namespace, NAME),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_metadata(NAME),
             "rules": [rule("", &["services"], &read)],
         }),
-        binding("ClusterRole", cluster_metadata(NAME), namespace, NAME),
+        binding("ClusterRole", &cluster_metadata(NAME), namespace, NAME),
         json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(json!({names::CONFIG_LABEL: NAME})),
             "data": {"cfg": format!("wormholePorts:\n{ports}")},

@@ -5,10 +5,8 @@ use serde_json::{Value, json};
 
 /// Metadata of a namespaced object; `labels` is a map.
 pub(super) fn metadata(namespace: &str, name: &str, labels: Value) -> Value {
-    let mut metadata = cluster_metadata(name);
-    metadata["namespace"] = namespace.into();
-    metadata["labels"] = merged(&metadata["labels"], labels);
-    metadata
+    let labels = merged(&json!({names::PART_OF_LABEL: names::PART_OF}), labels);
+    json!({"namespace": namespace, "name": name, "labels": labels})
 }
 
 /// Metadata of an object of the whole cluster.
@@ -25,6 +23,13 @@ pub(super) fn merged(below: &Value, above: Value) -> Value {
     merged
 }
 
+/// Sets a field of a map.
+pub(super) fn set(object: &mut Value, key: &str, value: Value) {
+    if let Value::Object(map) = object {
+        map.insert(key.to_owned(), value);
+    }
+}
+
 /// Sets a field unless the value says nothing.
 pub(super) fn set_if_any(object: &mut Value, key: &str, value: &Value) {
     let says_nothing = match value {
@@ -34,15 +39,15 @@ pub(super) fn set_if_any(object: &mut Value, key: &str, value: &Value) {
         _ => false,
     };
     if !says_nothing {
-        object[key] = value.clone();
+        set(object, key, value.clone());
     }
 }
 
 /// A binding of a role to one ServiceAccount. `kind` is `Role` or `ClusterRole`, and names the binding's kind too.
-pub(super) fn binding(kind: &str, metadata: Value, account_namespace: &str, account: &str) -> Value {
+pub(super) fn binding(kind: &str, metadata: &Value, account_namespace: &str, account: &str) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": metadata["name"]},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": metadata.get("name")},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": account_namespace}],
         "metadata": metadata,
     })

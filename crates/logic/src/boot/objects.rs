@@ -20,6 +20,7 @@ pub fn desired_objects(installation: &Installation) -> Vec<Value> {
     objects.push(controller::deployment(installation));
     objects.push(global_sidecar::deployment(installation, sidecar));
     objects.push(access_log::envoy_filter(installation));
+    objects.push(fallback::own_routes(installation, sidecar));
     objects.push(fallback::envoy_filter(installation, sidecar));
     objects
 }

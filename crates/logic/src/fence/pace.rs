@@ -1,25 +1,24 @@
 //! When a learned host is written into the Sidecar: soon, but together with the hosts that the same request brings along, because each
-//! write costs istiod a push; and ever less often while new hosts keep coming.
+//! write costs istiod a push; and at a steady, slower rate while new hosts keep coming.
 
 use std::time::Duration;
 
 /// A host waits this long for others; each of them starts the wait anew. One page view calls its services within this of one another.
 const GATHER: Duration = Duration::from_millis(25);
-/// No host waits longer than this for others in a quiet fence.
+/// No host waits longer than this for others.
 const GATHER_AT_MOST: Duration = Duration::from_millis(100);
-/// Longest wait of a fence that keeps learning.
-const SLOWEST: Duration = Duration::from_secs(1);
-/// A fence is quiet if nothing was written for this long.
-const QUIET: Duration = Duration::from_secs(10);
+/// Writes of a quiet fence that need keep no distance from one another.
+const BURST: u32 = 5;
+/// The distance that they keep after that.
+const DISTANCE: Duration = Duration::from_secs(1);
 
 /// The rhythm of one fence's Sidecar writes. Times are monotonic.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     waiting_since: Option<Duration>,
     last_learned: Duration,
-    last_written: Option<Duration>,
-    /// Grows with each write that follows another one soon.
-    spacing: Duration,
+    /// When all writes so far would have been made, had each kept its distance; in the past if the fence is quiet.
+    paid_until: Duration,
 }
 
 impl Pace {
@@ -29,21 +28,23 @@ impl Pace {
         self.last_learned = now;
     }
 
-    /// The Sidecar was written.
-    pub fn written(&mut self, now: Duration) {
-        let busy = self.last_written.is_some_and(|last| now.saturating_sub(last) < QUIET);
-        self.spacing = if busy { (self.spacing * 2).clamp(GATHER, SLOWEST) } else { Duration::ZERO };
-        self.last_written = Some(now);
+    /// A write of the Sidecar sets out, with every host that was waiting. What is learned from now on waits for the next one.
+    pub fn departed(&mut self) {
         self.waiting_since = None;
     }
 
-    /// When to write; `None` means at once, since no learned host is waiting.
+    /// The Sidecar was written.
+    pub fn written(&mut self, now: Duration) {
+        self.paid_until = self.paid_until.max(now) + DISTANCE;
+    }
+
+    /// When to write; a time in the past means at once. Changes that were not learned (a rule, a Service, a foreign edit) do not wait
+    /// for others, but keep the distance too.
     #[must_use]
-    pub fn due(&self) -> Option<Duration> {
-        let since = self.waiting_since?;
-        let gathered = (self.last_learned + GATHER).min(since + GATHER_AT_MOST);
-        let spaced = self.last_written.map_or(Duration::ZERO, |last| last + self.spacing);
-        Some(gathered.max(spaced))
+    pub fn due(&self) -> Duration {
+        let gathered = self.waiting_since.map(|since| (self.last_learned + GATHER).min(since + GATHER_AT_MOST));
+        let spaced = self.paid_until.saturating_sub(DISTANCE * (BURST - 1));
+        gathered.unwrap_or_default().max(spaced)
     }
 }
 
@@ -58,33 +59,44 @@ mod tests {
     #[test]
     fn the_first_host_of_a_quiet_fence_waits_only_for_its_siblings() {
         let mut pace = Pace::default();
-        assert_eq!(pace.due(), None);
+        assert_eq!(pace.due(), ms(0));
         pace.learned(ms(1000));
-        assert_eq!(pace.due(), Some(ms(1025)));
+        assert_eq!(pace.due(), ms(1025));
         pace.learned(ms(1020));
-        assert_eq!(pace.due(), Some(ms(1045)));
+        assert_eq!(pace.due(), ms(1045));
         for at in [1040, 1060, 1080, 1099] {
             pace.learned(ms(at));
         }
-        assert_eq!(pace.due(), Some(ms(1100)));
+        assert_eq!(pace.due(), ms(1100));
     }
 
     #[test]
-    fn a_fence_that_keeps_learning_is_written_ever_less_often_and_recovers_when_quiet() {
+    fn a_fence_that_keeps_learning_is_written_once_a_second_and_recovers_when_quiet() {
         let mut pace = Pace::default();
-        let mut now = ms(0);
+        let mut now = ms(10_000);
         let mut waits = Vec::new();
-        for _ in 0..9 {
+        for _ in 0..8 {
             pace.learned(now);
-            let due = pace.due().unwrap();
+            let due = pace.due();
             waits.push((due - now).as_millis());
             now = due;
+            pace.departed();
             pace.written(now);
         }
-        assert_eq!(waits, [25, 25, 25, 50, 100, 200, 400, 800, 1000]);
-        now += QUIET;
-        pace.written(now);
+        // What the first five saved of their distance is paid back by the sixth.
+        assert_eq!(waits, [25, 25, 25, 25, 25, 900, 1000, 1000]);
+        now += DISTANCE * BURST;
         pace.learned(now);
-        assert_eq!(pace.due(), Some(now + GATHER));
+        assert_eq!(pace.due(), now + GATHER);
+    }
+
+    #[test]
+    fn a_change_that_was_not_learned_goes_at_once_but_keeps_the_distance() {
+        let mut pace = Pace::default();
+        for _ in 0..BURST {
+            assert!(pace.due() <= ms(10_000));
+            pace.written(ms(10_000));
+        }
+        assert_eq!(pace.due(), ms(11_000));
     }
 }

@@ -17,7 +17,8 @@ pub enum Caller<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Callers {
     pods: BTreeMap<ObjectRef, Pod>,
-    pods_by_address: BTreeMap<IpAddr, ObjectRef>,
+    /// Every pod that claims an address, with when it was created: the last one has it.
+    pods_by_address: BTreeMap<IpAddr, BTreeSet<(i64, ObjectRef)>>,
     slices: BTreeMap<ObjectRef, EndpointSlice>,
     slices_by_address: BTreeMap<IpAddr, BTreeSet<ObjectRef>>,
 }
@@ -26,17 +27,19 @@ impl Callers {
     pub(super) fn apply_pod(&mut self, pod: Pod) {
         self.delete_pod(&pod.id);
         for address in &pod.addresses {
-            self.pods_by_address.insert(*address, pod.id.clone());
+            self.pods_by_address.entry(*address).or_default().insert((pod.created, pod.id.clone()));
         }
         self.pods.insert(pod.id.clone(), pod);
     }
 
-    /// An address that another pod has taken over meanwhile stays with that pod.
     pub(super) fn delete_pod(&mut self, id: &ObjectRef) {
         let Some(pod) = self.pods.remove(id) else { return };
         for address in &pod.addresses {
-            if self.pods_by_address.get(address) == Some(id) {
-                self.pods_by_address.remove(address);
+            if let Some(pods) = self.pods_by_address.get_mut(address) {
+                pods.remove(&(pod.created, pod.id.clone()));
+                if pods.is_empty() {
+                    self.pods_by_address.remove(address);
+                }
             }
         }
     }
@@ -62,7 +65,8 @@ impl Callers {
     }
 
     pub(super) fn find(&self, address: IpAddr) -> Option<Caller<'_>> {
-        if let Some(pod) = self.pods_by_address.get(&address).and_then(|id| self.pods.get(id)) {
+        let newest = self.pods_by_address.get(&address).and_then(BTreeSet::last);
+        if let Some(pod) = newest.and_then(|(_, id)| self.pods.get(id)) {
             return Some(Caller::Pod(pod));
         }
         let slices = self.slices_by_address.get(&address)?;
@@ -75,18 +79,19 @@ impl Callers {
 mod tests {
     use super::*;
 
-    fn pod(name: &str, address: &str) -> Pod {
-        Pod { id: ObjectRef::new("default", name), labels: BTreeMap::new(), addresses: vec![address.parse().unwrap()] }
+    fn pod(name: &str, address: &str, created: i64) -> Pod {
+        let addresses = vec![address.parse().unwrap()];
+        Pod { id: ObjectRef::new("default", name), labels: BTreeMap::new(), addresses, created }
     }
 
     #[test]
     fn an_address_that_a_new_pod_took_over_stays_with_it_when_the_old_pod_goes() {
         let mut callers = Callers::default();
-        callers.apply_pod(pod("old", "10.0.0.1"));
-        callers.apply_pod(pod("new", "10.0.0.1"));
+        callers.apply_pod(pod("new", "10.0.0.1", 2));
+        callers.apply_pod(pod("old", "10.0.0.1", 1));
         callers.delete_pod(&ObjectRef::new("default", "old"));
         let found = callers.find("10.0.0.1".parse().unwrap());
-        assert_eq!(found, Some(Caller::Pod(&pod("new", "10.0.0.1"))));
+        assert_eq!(found, Some(Caller::Pod(&pod("new", "10.0.0.1", 2))));
     }
 
     #[test]

@@ -27,10 +27,14 @@ pub struct Index {
 }
 
 impl Index {
-    /// Takes in the newest form of an object. News older than what is known is ignored.
-    pub fn apply(&mut self, object: Object) {
+    /// Takes in the newest form of an object. News older than what is known is ignored. Tells whether a fence, Sidecar, Service or
+    /// Namespace is different now; the other kinds always count as different.
+    pub fn apply(&mut self, object: Object) -> bool {
         match object {
             Object::Service(service) => {
+                if self.services.get(&service.id) == Some(&service) {
+                    return false;
+                }
                 self.unlabel(&service.id);
                 for (key, value) in &service.labels {
                     let labelled = self.services_by_label.entry((key.clone(), value.clone())).or_default();
@@ -39,24 +43,30 @@ impl Index {
                 self.services.insert(service.id.clone(), service);
             }
             Object::Namespace(namespace) => {
+                if self.namespaces.get(&namespace.name) == Some(&namespace) {
+                    return false;
+                }
                 self.namespaces.insert(namespace.name.clone(), namespace);
             }
             Object::Pod(pod) => self.callers.apply_pod(pod),
             Object::EndpointSlice(slice) => self.callers.apply_slice(slice),
             Object::Fence(fence) => {
                 let known = self.fences.get(&fence.id);
-                if known.is_none_or(|known| known.version <= fence.version) {
-                    self.fences.insert(fence.id.clone(), fence);
+                if known.is_some_and(|known| known.version > fence.version || *known == fence) {
+                    return false;
                 }
+                self.fences.insert(fence.id.clone(), fence);
             }
             Object::Sidecar(sidecar) => {
                 let known = self.sidecars.get(&sidecar.id);
-                if known.is_none_or(|known| known.version <= sidecar.version) {
-                    self.sidecars.insert(sidecar.id.clone(), sidecar);
+                if known.is_some_and(|known| known.version > sidecar.version || *known == sidecar) {
+                    return false;
                 }
+                self.sidecars.insert(sidecar.id.clone(), sidecar);
             }
             Object::VirtualService(virtual_service) => self.routes.apply(&virtual_service),
         }
+        true
     }
 
     /// Forgets an object.

@@ -77,8 +77,9 @@ pub enum Change {
         labels: Labels,
         /// Its spec.
         spec: Box<SidecarSpec>,
-        /// Whether a Sidecar of ours is there already; one of somebody else's must never be overwritten.
-        exists: bool,
+        /// Identity of the Sidecar of ours that is there, which alone may be changed; `None` where there is none: what somebody else made
+        /// meanwhile must not be overwritten.
+        uid: Option<String>,
     },
     /// Delete the Sidecar of a fence that is not enabled.
     DeleteSidecar {
@@ -109,8 +110,8 @@ impl Change {
             Self::CreateFence { .. } => "create_fence",
             Self::DeleteFence { .. } => "delete_fence",
             Self::WriteStatus { .. } => "write_status",
-            Self::ApplySidecar { exists: false, .. } => "create_sidecar",
-            Self::ApplySidecar { exists: true, .. } => "update_sidecar",
+            Self::ApplySidecar { uid: None, .. } => "create_sidecar",
+            Self::ApplySidecar { uid: Some(_), .. } => "update_sidecar",
             Self::DeleteSidecar { .. } => "delete_sidecar",
         }
     }

@@ -1,6 +1,6 @@
 //! From a call to a dependency: who called, which fences that is, which host it was. Source: contract 3.2.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,8 +17,32 @@ use crate::types::{Now, ObjectRef};
 
 /// A call waits this long for the news of its caller.
 const WAIT_FOR_CALLER: Duration = Duration::from_secs(30);
+/// Calls that have waited too long are dropped this often.
+const TIDY: Duration = Duration::from_secs(1);
 /// Callers whose calls wait at most, and calls of each.
 const MAX_WAITING: (usize, usize) = (4096, 64);
+
+/// Calls that cannot be put down to anybody yet: a pod's first calls can be faster than the news of the pod, its Service or its fence,
+/// and nobody is known before everything is listed.
+#[derive(Debug, Default)]
+pub(super) struct WaitingCalls {
+    by_caller: BTreeMap<IpAddr, Vec<Waiting>>,
+    tidied: Duration,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    since: Duration,
+    call: Call,
+    /// Why it waits, for the day that it is given up.
+    reason: &'static str,
+}
+
+impl Waiting {
+    fn is_over(&self, now: Now) -> bool {
+        now.monotonic.saturating_sub(self.since) > WAIT_FOR_CALLER
+    }
+}
 
 /// What became of the calls that were seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,22 +64,50 @@ impl Learned {
 impl State {
     pub(super) fn called(&mut self, calls: Vec<Call>, now: Now) {
         for call in calls {
-            self.call(call, now);
+            self.call(call, now.monotonic, now);
         }
     }
 
     /// Tries the calls again that came from an address before its owner was known.
     pub(super) fn retry_waiting(&mut self, address: IpAddr, now: Now) {
-        for (since, call) in self.waiting_calls.remove(&address).unwrap_or_default() {
-            if now.monotonic.saturating_sub(since) <= WAIT_FOR_CALLER {
-                self.call(call, now);
+        if !self.unlisted.is_empty() {
+            return;
+        }
+        for waiting in self.waiting_calls.by_caller.remove(&address).unwrap_or_default() {
+            if waiting.is_over(now) {
+                self.learned.skip(waiting.reason);
+            } else {
+                self.call(waiting.call, waiting.since, now);
             }
         }
     }
 
-    fn call(&mut self, call: Call, now: Now) {
+    /// Tries the calls of a namespace's pods again, which a Service or a fence may speak for now.
+    pub(super) fn retry_waiting_in(&mut self, namespace: &str, now: Now) {
+        let of_namespace = |address: &&IpAddr| match self.index.find_caller(**address) {
+            Some(Caller::Pod(pod)) => *pod.id.namespace == *namespace,
+            _ => false,
+        };
+        let addresses: Vec<IpAddr> = self.waiting_calls.by_caller.keys().filter(of_namespace).copied().collect();
+        for address in addresses {
+            self.retry_waiting(address, now);
+        }
+    }
+
+    /// Tries all calls again once everything is listed; the time until then does not count.
+    pub(super) fn retry_all_waiting(&mut self, now: Now) {
+        for waiting in std::mem::take(&mut self.waiting_calls.by_caller).into_values().flatten() {
+            self.call(waiting.call, now.monotonic, now);
+        }
+    }
+
+    /// Learns from a call that was seen at `since`.
+    fn call(&mut self, call: Call, since: Duration, now: Now) {
+        if !self.unlisted.is_empty() {
+            return self.wait(Waiting { since, call, reason: "unknown_caller" }, now);
+        }
         let Some((namespace, fences)) = self.find_callers(call.caller) else {
-            return self.wait_for_caller(call, now);
+            return self.wait(Waiting { since, call, reason: "unknown_caller" }, now);
         };
         if !authority::parse(&call.authority).is_ok_and(|host| host.is_dns_1123()) {
             // One host that Istio's admission refuses would keep the whole Sidecar from being written.
@@ -66,7 +118,7 @@ impl State {
             return self.learned.skip("global_sidecar");
         }
         if fences.is_empty() {
-            return self.learned.skip("caller_without_service");
+            return self.wait(Waiting { since, call, reason: "caller_without_service" }, now);
         }
         for fence in fences {
             match self.ledger.record(&fence, &host, call.count) {
@@ -113,23 +165,35 @@ impl State {
         })
     }
 
-    fn wait_for_caller(&mut self, call: Call, now: Now) {
-        if self.waiting_calls.len() >= MAX_WAITING.0 && !self.waiting_calls.contains_key(&call.caller) {
-            self.waiting_calls.retain(|_, calls| {
-                calls.retain(|(since, _)| now.monotonic.saturating_sub(*since) <= WAIT_FOR_CALLER);
-                !calls.is_empty()
-            });
-            if self.waiting_calls.len() >= MAX_WAITING.0 {
-                return self.learned.skip("unknown_caller");
-            }
+    fn wait(&mut self, waiting: Waiting, now: Now) {
+        if now.monotonic.saturating_sub(self.waiting_calls.tidied) > TIDY {
+            self.waiting_calls.tidied = now.monotonic;
+            self.give_up_waiting(now);
         }
-        let calls = self.waiting_calls.entry(call.caller).or_default();
-        calls.retain(|(since, _)| now.monotonic.saturating_sub(*since) <= WAIT_FOR_CALLER);
+        let by_caller = &mut self.waiting_calls.by_caller;
+        if by_caller.len() >= MAX_WAITING.0 && !by_caller.contains_key(&waiting.call.caller) {
+            return self.learned.skip(waiting.reason);
+        }
+        let calls = by_caller.entry(waiting.call.caller).or_default();
+        if calls.iter().any(|known| known.call.authority == waiting.call.authority) {
+            return;
+        }
         if calls.len() >= MAX_WAITING.1 {
-            return self.learned.skip("unknown_caller");
+            return self.learned.skip(waiting.reason);
         }
-        if !calls.iter().any(|(_, waiting)| waiting.authority == call.authority) {
-            calls.push((now.monotonic, call));
+        calls.push(waiting);
+    }
+
+    /// Drops the calls that have waited too long, unless nobody could be known yet.
+    fn give_up_waiting(&mut self, now: Now) {
+        if !self.unlisted.is_empty() {
+            return;
         }
+        self.waiting_calls.by_caller.retain(|_, calls| {
+            for over in calls.extract_if(.., |waiting| waiting.is_over(now)) {
+                self.learned.skip(over.reason);
+            }
+            !calls.is_empty()
+        });
     }
 }

@@ -7,17 +7,16 @@ mod learn;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
+use learn::WaitingCalls;
 
 use crate::fence::alias::Aliases;
 use crate::fence::pace::Pace;
 use crate::index::Index;
 use crate::ledger::Ledger;
-use crate::observation::Call;
 use crate::settings::Settings;
 use crate::types::{Kind, Now, Object, ObjectRef};
 
@@ -36,27 +35,37 @@ pub struct State {
     unlisted: BTreeSet<Kind>,
     dirty: BTreeSet<ObjectRef>,
     by_fence: BTreeMap<ObjectRef, Work>,
-    /// When a fence needs another look by itself.
+    /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
-    /// Calls from addresses that nobody has yet: a pod's first calls can be faster than the news of the pod.
-    waiting_calls: BTreeMap<IpAddr, Vec<(Duration, Call)>>,
+    waiting_calls: WaitingCalls,
 }
 
 /// What is going on with one fence.
 #[derive(Debug, Default)]
 struct Work {
-    in_flight: bool,
+    /// The change that was handed out and not reported back yet.
+    in_flight: Option<Change>,
     /// The fence or its Sidecar was deleted while a write was on its way: the write's answer is old news.
     deleted_meanwhile: bool,
+    /// There was news of the fence, its Sidecar or its Service while a write was on its way: a refusal may not hold any more.
+    changed_meanwhile: bool,
     failures: u32,
     not_before: Option<Duration>,
-    /// The write that changed nothing, so that it is not repeated until something else changes.
-    futile: Option<Change>,
-    /// The last change that was handed out.
-    last: Option<Change>,
+    alarm: Option<Duration>,
+    /// Changes that were made or refused already. One that is still wanted after that has no effect: it is not repeated until there
+    /// is news of the fence, its Sidecar or its Service.
+    futile: Vec<Change>,
     pace: Pace,
     /// Domains on their way out, and when they go.
     leaving: BTreeMap<String, Duration>,
+}
+
+impl Work {
+    /// Something of the fence is different now: what was futile may not be any more.
+    fn heard(&mut self) {
+        self.futile.clear();
+        self.changed_meanwhile |= self.in_flight.is_some();
+    }
 }
 
 impl State {
@@ -74,7 +83,7 @@ impl State {
             dirty: BTreeSet::new(),
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
-            waiting_calls: BTreeMap::new(),
+            waiting_calls: WaitingCalls::default(),
         };
         (state, problems)
     }
@@ -85,11 +94,13 @@ impl State {
             Event::Applied(object) => self.applied(*object, now),
             Event::Deleted(kind, id) => self.deleted(kind, &id),
             Event::Listed(kind) => {
-                self.unlisted.remove(&kind);
+                if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
+                    self.retry_all_waiting(now);
+                }
             }
             Event::Called(calls) => self.called(calls, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
-            Event::Heal => self.mark_all(),
+            Event::Heal => self.heal(),
         }
     }
 
@@ -126,35 +137,56 @@ impl State {
     fn applied(&mut self, object: Object, now: Now) {
         let kind = object.kind();
         let id = object.id();
-        let addresses = match &object {
-            Object::Pod(pod) => pod.addresses.clone(),
-            Object::EndpointSlice(slice) => slice.addresses.clone(),
+        let mut addresses = Vec::new();
+        let mut may_claim_callers = kind == Kind::Service;
+        match &object {
+            Object::Pod(pod) => addresses.clone_from(&pod.addresses),
+            Object::EndpointSlice(slice) => addresses.clone_from(&slice.addresses),
             Object::Fence(fence) => {
                 self.ledger.seed(&fence.id, &fence.status.metric_status);
-                Vec::new()
+                may_claim_callers = self.index.find_fence(&id).is_none_or(|known| known.spec != fence.spec);
             }
-            _ => Vec::new(),
-        };
-        if matches!(kind, Kind::Fence | Kind::Sidecar) && !self.is_known(&object) {
-            // Somebody changed it: a write that was refused, or changed nothing, may be the right one now.
-            if let Some(work) = self.by_fence.get_mut(&id) {
-                work.futile = None;
-            }
+            _ => {}
         }
-        self.index.apply(object);
+        if !self.index.apply(object) {
+            return;
+        }
+        self.heard(kind, &id);
         self.mark_affected(kind, &id);
         for address in addresses {
             self.retry_waiting(address, now);
+        }
+        if may_claim_callers {
+            self.retry_waiting_in(&id.namespace, now);
+        }
+    }
+
+    /// Something is different: writes that it can matter to are no longer futile.
+    fn heard(&mut self, kind: Kind, id: &ObjectRef) {
+        match kind {
+            Kind::Fence | Kind::Sidecar | Kind::Service => {
+                if let Some(work) = self.by_fence.get_mut(id) {
+                    work.heard();
+                }
+            }
+            Kind::Namespace => {
+                for service in self.index.services_in(&id.name) {
+                    if let Some(work) = self.by_fence.get_mut(&service.id) {
+                        work.heard();
+                    }
+                }
+            }
+            Kind::Pod | Kind::EndpointSlice | Kind::VirtualService => {}
         }
     }
 
     fn deleted(&mut self, kind: Kind, id: &ObjectRef) {
         self.index.delete(kind, id);
-        if matches!(kind, Kind::Fence | Kind::Sidecar) {
-            if let Some(work) = self.by_fence.get_mut(id) {
-                work.deleted_meanwhile |= work.in_flight;
-                work.futile = None;
-            }
+        self.heard(kind, id);
+        if matches!(kind, Kind::Fence | Kind::Sidecar)
+            && let Some(work) = self.by_fence.get_mut(id)
+        {
+            work.deleted_meanwhile |= work.in_flight.is_some();
         }
         let gone = self.index.find_fence(id).is_none() && self.index.find_service(id).is_none();
         if matches!(kind, Kind::Fence | Kind::Service) && gone {
@@ -186,49 +218,63 @@ impl State {
         }
     }
 
-    fn mark_all(&mut self) {
+    /// Looks at everything, and tries once more what was refused: the reason may be gone without a word.
+    fn heal(&mut self) {
+        for work in self.by_fence.values_mut() {
+            work.futile.clear();
+        }
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
     }
 
     fn finished(&mut self, id: ObjectRef, outcome: Outcome, now: Now) {
         let work = self.by_fence.entry(id.clone()).or_default();
-        work.in_flight = false;
-        let outdated = std::mem::take(&mut work.deleted_meanwhile);
-        let change = work.last.take();
-        match outcome {
+        let change = work.in_flight.take();
+        let deleted = std::mem::take(&mut work.deleted_meanwhile);
+        let changed = std::mem::take(&mut work.changed_meanwhile);
+        if !matches!(outcome, Outcome::Failed) {
+            work.failures = 0;
+        }
+        // Whether nothing has happened since: then there is no use in making the same change again.
+        let settled = match outcome {
             Outcome::Stored(stored) => {
-                work.failures = 0;
                 if matches!(change, Some(Change::ApplySidecar { .. })) {
                     work.pace.written(now.monotonic);
                 }
-                let unchanged = stored.as_deref().is_some_and(|object| self.is_known(object));
-                if let Some(object) = stored.filter(|_| !outdated) {
-                    self.index.apply(*object);
-                }
-                match &change {
-                    Some(Change::DeleteFence { .. }) => self.index.delete(Kind::Fence, &id),
-                    Some(Change::DeleteSidecar { .. }) => self.index.delete(Kind::Sidecar, &id),
-                    _ => {}
-                }
-                if unchanged {
-                    self.by_fence.entry(id.clone()).or_default().futile = change;
+                match stored {
+                    Some(object) if !deleted => {
+                        self.index.apply((*object).clone());
+                        self.is_known(&object)
+                    }
+                    Some(_) => false,
+                    None => !changed,
                 }
             }
-            Outcome::Rejected => {
-                work.failures = 0;
-                work.futile = change;
-            }
+            Outcome::Rejected => !changed,
             Outcome::Failed => {
                 let wait = RETRY.0.saturating_mul(1 << work.failures.min(16)).min(RETRY.1);
                 work.failures = work.failures.saturating_add(1);
                 work.not_before = Some(now.monotonic + wait);
+                false
             }
+        };
+        if settled && let Some(work) = self.by_fence.get_mut(&id) {
+            work.futile.extend(change);
         }
         self.dirty.insert(id);
     }
 
-    /// Whether an object is stored just as it was known: the write that returned it changed nothing.
+    fn set_alarm(&mut self, id: &ObjectRef, at: Option<Duration>) {
+        let work = self.by_fence.entry(id.clone()).or_default();
+        if let Some(old) = std::mem::replace(&mut work.alarm, at) {
+            self.alarms.remove(&(old, id.clone()));
+        }
+        if let Some(at) = at {
+            self.alarms.insert((at, id.clone()));
+        }
+    }
+
+    /// Whether an object is known just as it was stored: nothing newer was heard.
     fn is_known(&self, object: &Object) -> bool {
         match object {
             Object::Fence(fence) => self.index.find_fence(&fence.id) == Some(fence),

@@ -24,6 +24,28 @@ enum Verdict {
     Write(Change),
 }
 
+/// Changes that have no effect, and those of them that are still wanted.
+#[derive(Default)]
+struct Futile {
+    known: Vec<Change>,
+    wanted: Vec<Change>,
+}
+
+impl Futile {
+    /// Whether a change is worth making.
+    fn allows(&mut self, change: &Change) -> bool {
+        let futile = self.known.contains(change);
+        if futile {
+            self.wanted.push(change.clone());
+        }
+        !futile
+    }
+
+    fn write(&mut self, change: Change) -> Verdict {
+        if self.allows(&change) { Verdict::Write(change) } else { Verdict::Nothing }
+    }
+}
+
 impl State {
     /// What to write now. Each change must be reported back with [`super::Event::Finished`]; until then its fence is left alone.
     pub fn plan(&mut self, now: Now) -> Vec<Change> {
@@ -41,30 +63,31 @@ impl State {
         let mut changes = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
             let work = self.by_fence.entry(id.clone()).or_default();
-            if work.in_flight {
+            if work.in_flight.is_some() {
                 // Its result marks it again.
                 continue;
             }
             if let Some(at) = work.not_before.filter(|at| *at > now.monotonic) {
-                self.alarms.insert((at, id));
+                self.set_alarm(&id, Some(at));
                 continue;
             }
             work.not_before = None;
-            match self.look(&id, now) {
-                Verdict::Nothing => self.tidy(&id),
-                Verdict::Wait(at) => {
-                    self.alarms.insert((at, id));
+            let mut futile = Futile { known: std::mem::take(&mut work.futile), wanted: Vec::new() };
+            let verdict = self.look(&id, &mut futile, now);
+            self.set_alarm(&id, if let Verdict::Wait(at) = verdict { Some(at) } else { None });
+            let work = self.by_fence.entry(id.clone()).or_default();
+            if let Verdict::Write(change) = verdict {
+                // What comes after this change was not looked at: it stays as futile as it was.
+                futile.known.retain(|known| known.name() != change.name());
+                work.futile = futile.known;
+                work.in_flight = Some(change.clone());
+                if matches!(change, Change::ApplySidecar { .. }) {
+                    work.pace.departed();
                 }
-                Verdict::Write(change) => {
-                    let work = self.by_fence.entry(id).or_default();
-                    if work.futile.as_ref() == Some(&change) {
-                        continue;
-                    }
-                    work.futile = None;
-                    work.in_flight = true;
-                    work.last = Some(change.clone());
-                    changes.push(change);
-                }
+                changes.push(change);
+            } else {
+                work.futile = futile.wanted;
+                self.tidy(&id);
             }
         }
         changes
@@ -73,25 +96,28 @@ impl State {
     /// Keeps nothing for a name that means nothing any more.
     fn tidy(&mut self, id: &ObjectRef) {
         if self.index.find_fence(id).is_none() && self.index.find_service(id).is_none() {
+            self.set_alarm(id, None);
             self.by_fence.remove(id);
         }
     }
 
-    fn look(&mut self, id: &ObjectRef, now: Now) -> Verdict {
+    fn look(&mut self, id: &ObjectRef, futile: &mut Futile, now: Now) -> Verdict {
         let service = self.index.find_service(id);
         let namespace = self.index.find_namespace(&id.namespace);
         let enrolled = service.is_some_and(|service| is_enrolled(&self.settings, service, namespace));
         let Some(fence) = self.index.find_fence(id) else {
-            return if enrolled { Verdict::Write(automatic_fence(id)) } else { Verdict::Nothing };
+            return if enrolled { futile.write(automatic_fence(id)) } else { Verdict::Nothing };
         };
-        if self.settings.auto_fence && !enrolled && is_automatic(&fence.labels) {
-            return Verdict::Write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() });
+        // A Service in a Namespace that was not heard of yet: the Namespace has no say yet, so nothing is deleted in its name.
+        let decided = service.is_none() || namespace.is_some();
+        if self.settings.auto_fence && decided && !enrolled && is_automatic(&fence.labels) {
+            return futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() });
         }
         let fence = fence.clone();
-        self.look_at_fence(&fence, now)
+        self.look_at_fence(&fence, futile, now)
     }
 
-    fn look_at_fence(&mut self, fence: &Fence, now: Now) -> Verdict {
+    fn look_at_fence(&mut self, fence: &Fence, futile: &mut Futile, now: Now) -> Verdict {
         let learned = self.ledger.hosts(&fence.id);
         let dependencies =
             desired_dependencies(&fence.id, &fence.spec, &learned, &self.index, &self.aliases, now.unix_seconds);
@@ -108,10 +134,14 @@ impl State {
             metric_status.extend(evidence.iter().map(|(key, count)| (key.clone(), count.clone())));
         }
         if domains != fence.status.domains || metric_status != fence.status.metric_status {
-            let status = ServiceFenceStatus { domains, metric_status, visitor: BTreeMap::new() };
-            return Verdict::Write(Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) });
+            let status = ServiceFenceStatus { domains: domains.clone(), metric_status, visitor: BTreeMap::new() };
+            let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
+            // A status that is refused keeps nothing out of the Sidecar.
+            if futile.allows(&change) {
+                return Verdict::Write(change);
+            }
         }
-        match self.look_at_sidecar(fence, &domains, now) {
+        match self.look_at_sidecar(fence, &domains, futile, now) {
             Verdict::Nothing => alarm.map_or(Verdict::Nothing, Verdict::Wait),
             Verdict::Wait(at) => Verdict::Wait(alarm.map_or(at, |alarm| alarm.min(at))),
             write @ Verdict::Write(_) => write,
@@ -139,11 +169,18 @@ impl State {
                 next = Some(next.map_or(until, |next| next.min(until)));
             }
         }
-        work.leaving.retain(|host, _| domains.contains_key(host));
+        // One whose grace is over is remembered until the status is written without it.
+        work.leaving.retain(|host, _| fence.status.domains.contains_key(host));
         next
     }
 
-    fn look_at_sidecar(&self, fence: &Fence, domains: &BTreeMap<String, Destinations>, now: Now) -> Verdict {
+    fn look_at_sidecar(
+        &self,
+        fence: &Fence,
+        domains: &BTreeMap<String, Destinations>,
+        futile: &mut Futile,
+        now: Now,
+    ) -> Verdict {
         let sidecar = self.index.find_sidecar(&fence.id);
         if sidecar.is_some_and(|sidecar| sidecar.owner_uid.is_none()) {
             // Somebody else's: it rules, and it is not ours to change.
@@ -151,7 +188,7 @@ impl State {
         }
         if !fence.spec.enable {
             return sidecar.map_or(Verdict::Nothing, |sidecar| {
-                Verdict::Write(Change::DeleteSidecar { id: fence.id.clone(), uid: sidecar.uid.clone() })
+                futile.write(Change::DeleteSidecar { id: fence.id.clone(), uid: sidecar.uid.clone() })
             });
         }
         let Some(workload) = workload_labels(&self.settings, fence, &self.index) else { return Verdict::Nothing };
@@ -160,17 +197,21 @@ impl State {
         if sidecar.is_some_and(|sidecar| is_as_desired(sidecar, fence, &spec, &labels)) {
             return Verdict::Nothing;
         }
-        let pace = self.by_fence.get(&fence.id).map(|work| work.pace).unwrap_or_default();
-        if let Some(due) = pace.due().filter(|due| sidecar.is_some() && *due > now.monotonic) {
-            return Verdict::Wait(due);
-        }
-        Verdict::Write(Change::ApplySidecar {
+        let change = Change::ApplySidecar {
             id: fence.id.clone(),
             owner_uid: fence.uid.clone(),
             labels,
             spec: Box::new(spec),
-            exists: sidecar.is_some(),
-        })
+            uid: sidecar.map(|sidecar| sidecar.uid.clone()),
+        };
+        if !futile.allows(&change) {
+            return Verdict::Nothing;
+        }
+        let pace = self.by_fence.get(&fence.id).map(|work| work.pace).unwrap_or_default();
+        if sidecar.is_some() && pace.due() > now.monotonic {
+            return Verdict::Wait(pace.due());
+        }
+        Verdict::Write(change)
     }
 }
 

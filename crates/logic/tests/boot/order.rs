@@ -1,0 +1,123 @@
+use std::collections::BTreeSet;
+
+use lazyload_logic::boot::read;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::given::objects;
+
+/// Any installation that is accepted.
+fn spec() -> impl Strategy<Value = Value> {
+    let ports = prop::collection::vec(prop_oneof![Just(80_u16), Just(9080), 1000_u16..9000], 0..5);
+    let dispatches = prop::sample::subsequence(vec!["a.com", "*.b.com", "*"], 0..=3);
+    let port = prop::option::of(prop_oneof![Just(80_u16), 1000_u16..9000]);
+    let namespace = prop::option::of(Just("gateways"));
+    (ports, dispatches, port, namespace, any::<bool>()).prop_map(|(ports, domains, port, namespace, passthrough)| {
+        let dispatches: Vec<Value> = domains
+            .iter()
+            .enumerate()
+            .map(|(position, domain)| json!({"name": position, "domains": [domain], "cluster": "_GLOBAL_SIDECAR"}))
+            .collect();
+        json!({
+            "image": {"repository": "example/lazyload"},
+            "module": [{"name": "lazyload", "enable": true, "general": {
+                "wormholePort": ports, "dispatches": dispatches, "clusterGsNamespace": namespace, "passthroughByDefault": passthrough,
+            }}],
+            "component": {"globalSidecar": {"enable": true, "port": port, "sidecarInject": {"enable": true}}},
+        })
+    })
+}
+
+fn desired(spec: Value) -> Vec<Value> {
+    objects(&read(&serde_json::from_value(spec).unwrap()).unwrap())
+}
+
+fn name(object: &Value) -> String {
+    let metadata = &object["metadata"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{} {}/{}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
+}
+
+/// Objects that must exist before this one is of use, by name.
+fn needs(object: &Value) -> Vec<String> {
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    let mut needs = Vec::new();
+    let mut need =
+        |kind: &str, name: &Value| needs.extend(name.as_str().map(|name| format!("{kind} {namespace}/{name}")));
+    match object["kind"].as_str().unwrap() {
+        "Deployment" => {
+            let template = &object["spec"]["template"];
+            need("ServiceAccount", &template["spec"]["serviceAccountName"]);
+            need("ConfigMap", &object["metadata"]["name"]);
+            need("ConfigMap", &template["metadata"]["annotations"]["sidecar.istio.io/bootstrapOverride"]);
+            need("Service", &object["metadata"]["name"]);
+        }
+        "ClusterRoleBinding" => needs.push(format!("ClusterRole /{}", object["roleRef"]["name"].as_str().unwrap())),
+        "RoleBinding" => need("Role", &object["roleRef"]["name"]),
+        "EnvoyFilter" => needs.extend(clusters(object).iter().map(|(_, host)| {
+            let (name, rest) = host.split_once('.').unwrap();
+            format!("Deployment {}/{name}", rest.split('.').next().unwrap())
+        })),
+        _ => {}
+    }
+    needs
+}
+
+/// Port and host of every Istio cluster that an object names.
+fn clusters(object: &Value) -> BTreeSet<(u64, String)> {
+    let text = object.to_string();
+    let words = text.split('"').filter(|word| word.starts_with("outbound|"));
+    words
+        .map(|word| {
+            let parts: Vec<&str> = word.split('|').collect();
+            (parts[1].parse().unwrap(), parts[3].to_owned())
+        })
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn every_object_comes_after_those_that_it_needs(spec in spec()) {
+        let objects = desired(spec);
+        let mut seen = BTreeSet::new();
+        for object in &objects {
+            for need in needs(object) {
+                prop_assert!(seen.contains(&need), "{} needs {need}", name(object));
+            }
+            prop_assert!(seen.insert(name(object)), "{} twice", name(object));
+        }
+        let first_filter = objects.iter().position(|object| object["kind"] == "EnvoyFilter").unwrap();
+        prop_assert!(objects[first_filter..].iter().all(|object| object["kind"] == "EnvoyFilter"));
+        prop_assert_eq!(name(objects.last().unwrap()), "EnvoyFilter istio-system/to-global-sidecar");
+    }
+
+    #[test]
+    fn every_route_goes_to_a_port_that_is_served_and_each_port_has_one_catch_all(spec in spec()) {
+        let objects = desired(spec);
+        let service = objects.iter().find(|object| object["kind"] == "Service" && object["metadata"]["name"] == "global-sidecar").unwrap();
+        let ports: Vec<u64> = service["spec"]["ports"].as_array().unwrap().iter().map(|port| port["port"].as_u64().unwrap()).collect();
+        prop_assert_eq!(ports.len(), ports.iter().collect::<BTreeSet<_>>().len());
+        let host = format!("global-sidecar.{}.svc.cluster.local", service["metadata"]["namespace"].as_str().unwrap());
+        let filter = objects.last().unwrap();
+        for (port, cluster_host) in clusters(filter) {
+            prop_assert!(ports.contains(&port));
+            prop_assert_eq!(&cluster_host, &host);
+        }
+        let merges: Vec<&Value> =
+            filter["spec"]["configPatches"].as_array().unwrap().iter().filter(|patch| patch["applyTo"] == "ROUTE_CONFIGURATION").collect();
+        prop_assert_eq!(merges.len(), ports.len());
+        for merge in merges {
+            let hosts = merge["patch"]["value"]["virtual_hosts"].as_array().unwrap();
+            let wild = hosts.iter().filter(|host| host["domains"].as_array().unwrap().contains(&json!("*"))).count();
+            prop_assert_eq!(wild, 1);
+        }
+    }
+
+    #[test]
+    fn the_configuration_gives_the_controller_the_same_settings(spec in spec()) {
+        let reading = read(&serde_json::from_value(spec).unwrap()).unwrap();
+        let installation = reading.installation.unwrap();
+        let resolved = lazyload_logic::settings::resolve(&installation.config, &lazyload_logic::settings::Context::default()).unwrap();
+        prop_assert_eq!(resolved.settings, installation.settings);
+    }
+}

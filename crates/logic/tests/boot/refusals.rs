@@ -1,0 +1,186 @@
+use lazyload_api::slime_boot::SlimeBootSpec;
+use lazyload_logic::boot::read;
+use serde_json::{Value, json};
+
+use crate::given::objects;
+
+/// An installation that is accepted, with one value put at a path.
+fn with(pointer: &str, value: Value) -> SlimeBootSpec {
+    let mut spec = json!({
+        "image": {"repository": "example/lazyload"},
+        "module": [{"name": "lazyload", "kind": "lazyload", "enable": true, "general": {"wormholePort": ["9080"]}, "global": {"misc": {}}}],
+        "component": {"globalSidecar": {"enable": true, "sidecarInject": {"enable": true, "mode": "pod"}}},
+    });
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    spec.pointer_mut(parent).unwrap()[key] = value;
+    serde_json::from_value(spec).unwrap()
+}
+
+#[test]
+fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
+    for (pointer, value, expected) in [
+        ("/image", json!(null), "spec.image.repository: expected the image's name without its tag, got nothing"),
+        (
+            "/image/pullPolicy",
+            json!("Often"),
+            "spec.image.pullPolicy: expected Always, IfNotPresent or Never, got \"Often\"",
+        ),
+        ("/replicaCount", json!(2), "spec.replicaCount: more than one controller is not supported yet; set it to 1"),
+        (
+            "/args",
+            json!(["--enable-leader-election"]),
+            "spec.args: expected nothing, because the controller takes no arguments; remove it",
+        ),
+        (
+            "/module/0/kind",
+            json!("limiter"),
+            "spec.module[0].kind: expected lazyload, got \"limiter\"; disable modules of other kinds",
+        ),
+        (
+            "/module/0/name",
+            json!("Lazy.Load"),
+            "spec.module[0].name: expected at most 63 lower-case letters, digits and '-', beginning with a letter and not ending with '-', \
+             got \"Lazy.Load\"",
+        ),
+        (
+            "/module/0/name",
+            json!("global-sidecar"),
+            "spec.module[0].name: global-sidecar is the name of another component; choose another, such as lazyload",
+        ),
+        (
+            "/module/0/general/wormholePort",
+            json!(["http"]),
+            "spec.module[0].general.wormholePort[0]: expected a port number from 1 to 65535, got \"http\"",
+        ),
+        (
+            "/module/0/general/globalSidecarMode",
+            json!("namespace"),
+            "spec.module[0].general.globalSidecarMode: namespace mode is not supported yet; use cluster mode, here and in \
+             component.globalSidecar.type",
+        ),
+        (
+            "/module/0/metric",
+            json!({"prometheus": {"address": "http://p:9090"}}),
+            "spec.module[0].general.metricSourceType: learning from Prometheus is not supported yet; set metricSourceType: accesslog",
+        ),
+        (
+            "/module/0/general/autoPort",
+            json!(true),
+            "spec.module[0].general.autoPort: autoPort is not supported yet; list the ports in wormholePort",
+        ),
+        (
+            "/module/0/general/supportH2",
+            json!(true),
+            "spec.module[0].general.supportH2: supportH2 is not supported yet; remove it",
+        ),
+        (
+            "/module/0/general/addEnvHeaderViaLua",
+            json!(true),
+            "spec.module[0].general.addEnvHeaderViaLua: addEnvHeaderViaLua is not supported yet; remove it: current proxies do not need it",
+        ),
+        (
+            "/module/0/bundle",
+            json!({}),
+            "spec.module[0]: a bundle of modules is not supported yet; remove bundle and mode",
+        ),
+        (
+            "/module/0/global/misc/enableLeaderElection",
+            json!("on"),
+            "spec.module[0].global.misc.enableLeaderElection: leader election is not supported yet; set it to \"off\" and run one replica",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "cluster": "{{ .Values.foo }}"}]),
+            "spec.module[0].general.dispatches[0].cluster: a template is not supported yet; write the cluster's name",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "cluster": "b", "domainRegex": "c"}]),
+            "spec.module[0].general.dispatches[0].domainRegex: domainRegex is not supported yet; use domains",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "allow_any", "cluster": "b"}]),
+            "spec.module[0].general.dispatches[0].name: \"allow_any\" is taken by a built-in route; choose another",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "cluster": "b"}, {"name": "a", "cluster": "c"}]),
+            "spec.module[0].general.dispatches[1].name: \"a\" names two dispatches; choose another",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "cluster": "b", "domains": ["x.com"]}, {"name": "c", "cluster": "b", "domains": ["X.com"]}]),
+            "spec.module[0].general.dispatches[1].domains: \"X.com\" occurs twice; keep it in one dispatch",
+        ),
+        (
+            "/component/globalSidecar/type",
+            json!("clustered"),
+            "spec.component.globalSidecar.type: expected cluster or namespace, got \"clustered\"",
+        ),
+        (
+            "/component/globalSidecar/sidecarInject",
+            json!(null),
+            "spec.component.globalSidecar.sidecarInject.enable: expected true, got nothing; the global-sidecar works only with an injected \
+             proxy, so set it to true",
+        ),
+        (
+            "/component/globalSidecar/sidecarInject/mode",
+            json!("namespace"),
+            "spec.component.globalSidecar.sidecarInject.mode: expected pod, got \"namespace\"; in cluster mode the namespace of the \
+             controller is not injected as a whole, so set it to pod",
+        ),
+        (
+            "/component/globalSidecar/legacyFilterName",
+            json!(true),
+            "spec.component.globalSidecar.legacyFilterName: legacyFilterName is not supported yet; remove it: Istio 1.8 and later use the \
+             current names",
+        ),
+        (
+            "/component/globalSidecar/probePort",
+            json!(9080),
+            "spec.component.globalSidecar.probePort: 9080 is also a wormhole port; choose another port for probes, such as 20000",
+        ),
+        (
+            "/component/globalSidecar/port",
+            json!(15021),
+            "spec.component.globalSidecar: port 15021 belongs to Istio's proxy in the same pod; leave it out of wormholePort, port and \
+             probePort",
+        ),
+    ] {
+        let error = read(&with(pointer, value)).expect_err(expected);
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_value_of_a_pod_is_checked_against_its_kubernetes_type() {
+    let error = read(&with("/volumes", json!([{"hostPath": "x"}]))).unwrap_err().to_string();
+    assert!(error.starts_with("spec.volumes: expected a list of volumes, each with a name: "), "{error}");
+}
+
+#[test]
+fn a_second_module_is_refused_and_none_is_nothing_to_do() {
+    let module = json!({"name": "lazyload", "enable": true});
+    let error = read(&with("/module", json!([module, module]))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "spec.module[1]: a second module of kind lazyload besides spec.module[0] is not supported yet; disable one of them"
+    );
+    let reading = read(&with("/module", json!([]))).unwrap();
+    assert_eq!(objects(&reading), Vec::<Value>::new());
+    assert_eq!(reading.warnings, ["no entry of spec.module has enable: true, so there is nothing to install"]);
+}
+
+#[test]
+fn without_a_global_sidecar_only_the_controller_is_installed() {
+    let reading = read(&with("/component", json!(null))).unwrap();
+    let kinds: Vec<_> = objects(&reading).iter().map(|object| object["kind"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds, ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Service", "Deployment"]);
+}
+
+#[test]
+fn an_unknown_setting_is_a_warning() {
+    let reading = read(&with("/module/0/general/wormholePorts", json!(["1"]))).unwrap();
+    assert_eq!(reading.warnings, ["general.wormholePorts is not a known setting and has no effect"]);
+}

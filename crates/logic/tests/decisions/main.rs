@@ -1,0 +1,21 @@
+//! The decisions seen from outside: a simulated API server, golden cases, and the invariants of the design by their names.
+//! Next: `simulated_cluster` and `world` for the stage, `golden` for YAML in and out, `invariants` for random schedules.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    reason = "tests fail by panicking, in their helpers too, and take json! as it comes"
+)]
+
+mod auto_mode;
+mod golden;
+mod invariants;
+mod objects;
+mod schedule;
+mod simulated_cluster;
+mod waiting;
+mod world;
+mod writing;

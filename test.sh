@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# All tests: unit, golden and property tests, a real kube-apiserver, a real Istio mesh. Installs what they need (see testbed/).
+# A cold machine needs about half an hour for the testbed's first build, a warm one a few minutes in all.
+#   ./test.sh            everything
+#   ./test.sh --no-mesh  everything but the real mesh (no root needed)
+set -euo pipefail
+cd "$(dirname "$0")"
+
+mesh=1
+case "${1:-}" in
+  --no-mesh) mesh=0 ;;
+  "") ;;
+  *) sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
+
+if [ "$mesh" = 1 ]; then
+  was_up=0; testbed/cluster.sh status >/dev/null 2>&1 && was_up=1
+  if [ "$(id -u)" = 0 ]; then
+    testbed/cluster.sh up
+    # A cluster that these tests started ends with them.
+    [ "$was_up" = 1 ] || trap 'testbed/cluster.sh down' EXIT
+  elif [ -n "${CI:-}" ]; then
+    echo "test.sh: the real mesh needs root, and in CI nothing is left out" >&2; exit 1
+  else
+    echo "*** NOT RUN: the real mesh (it needs root). ***" >&2; mesh=0
+  fi
+else
+  echo "*** NOT RUN: the real mesh (--no-mesh). ***" >&2
+fi
+
+cargo build --locked --package lazyload
+cargo test --locked --workspace --exclude lazyload-tests
+# One after the other: each starts an API server of its own.
+cargo test --locked --package lazyload-tests -- apiserver:: --test-threads=2
+if [ "$mesh" = 1 ]; then
+  cargo test --locked --package lazyload-tests -- mesh:: --test-threads=1 --nocapture
+fi

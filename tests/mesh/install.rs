@@ -1,0 +1,111 @@
+//! The product in the cluster, as `lazyload crds` and `lazyload render` print it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::testbed::{Testbed, lazyload_binary};
+use crate::support::process::{run, run_with_input};
+use crate::support::repository;
+use crate::support::waiting::eventually;
+
+/// Namespace of the product.
+pub const NAMESPACE: &str = "mesh-operator";
+
+/// The installation; removed when it is dropped.
+pub struct Installation<'a> {
+    testbed: &'a Testbed,
+}
+
+impl<'a> Installation<'a> {
+    /// Installs the sample SlimeBoot of cluster mode and waits until its pods are ready.
+    ///
+    /// # Panics
+    /// Something is refused, or does not become ready.
+    pub async fn new(testbed: &'a Testbed) -> Self {
+        remove(testbed);
+        let sample = repository().join("testbed/samples/slimeboot_cluster_accesslog.yaml");
+        let slime_boot = std::fs::read_to_string(sample).expect("the sample SlimeBoot");
+        testbed.apply(&run(lazyload_binary(), &["crds"]).expect("lazyload crds"));
+        testbed.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"));
+        testbed.apply(&slime_boot);
+        let objects = run_with_input(lazyload_binary(), &["render", "-f", "-"], &slime_boot).expect("lazyload render");
+        testbed.apply(&objects);
+        let installation = Self { testbed };
+        installation.ready().await;
+        installation
+    }
+
+    /// Waits until exactly the pods that there should be are ready.
+    ///
+    /// # Panics
+    /// They do not become ready.
+    pub async fn ready(&self) {
+        for deployment in ["lazyload", "global-sidecar"] {
+            let target = format!("deployment/{deployment}");
+            let arguments = ["-n", NAMESPACE, "rollout", "status", &target, "--timeout=120s"];
+            self.testbed.kubectl(&arguments).expect("the product's pods become ready");
+        }
+        eventually("old pods are gone", Duration::from_secs(90), || async {
+            let pods = self.pods();
+            if pods.len() == 2 { Ok(()) } else { Err(pods) }
+        })
+        .await;
+    }
+
+    /// The product's pods: name, ready containers of all, restarts.
+    ///
+    /// # Panics
+    /// They cannot be listed.
+    pub fn pods(&self) -> Vec<(String, String, u64)> {
+        let list = self.testbed.get(&["pods", "-n", NAMESPACE]).expect("pods");
+        let pods = list["items"].as_array().cloned().unwrap_or_default();
+        pods.iter().map(Self::pod).collect()
+    }
+
+    fn pod(pod: &Value) -> (String, String, u64) {
+        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+        let restartable = pod["spec"]["initContainers"].as_array().into_iter().flatten();
+        let all = containers.count() + restartable.filter(|container| container["restartPolicy"] == "Always").count();
+        let statuses = ["containerStatuses", "initContainerStatuses"].map(|key| pod["status"][key].as_array().cloned());
+        let statuses: Vec<Value> = statuses.into_iter().flatten().flatten().collect();
+        let running =
+            statuses.iter().filter(|status| status["ready"] == true && status["state"]["running"].is_object());
+        let restarts = statuses.iter().filter_map(|status| status["restartCount"].as_u64()).sum();
+        (
+            pod["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+            format!("{}/{all}", running.count()),
+            restarts,
+        )
+    }
+}
+
+impl Drop for Installation<'_> {
+    fn drop(&mut self) {
+        remove(self.testbed);
+    }
+}
+
+/// Leaves the mesh without the product, also after a run that was broken off: the filters first, so that nothing is sent to a
+/// global-sidecar that is going.
+fn remove(testbed: &Testbed) {
+    let filter = ["-n", "istio-system", "delete", "envoyfilter", "to-global-sidecar", "--ignore-not-found"];
+    let unlabel = ["label", "services", "--all", "-n", "default", "slime.io/serviceFenced-"];
+    let removed = [
+        testbed.kubectl(&filter),
+        testbed.kubectl(&unlabel),
+        testbed.kubectl(&[
+            "delete",
+            "crd",
+            "servicefences.microservice.slime.io",
+            "slimeboots.config.netease.com",
+            "--ignore-not-found",
+            "--timeout=60s",
+        ]),
+        testbed.kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s"]),
+        testbed.kubectl(&["wait", "--for=delete", "sidecars", "--all", "-n", "default", "--timeout=60s"]),
+    ];
+    for failed in removed.into_iter().filter_map(Result::err) {
+        eprintln!("removing the installation: {failed}");
+    }
+}
