@@ -112,7 +112,10 @@ impl KubeWriter {
     /// Changes a Sidecar of ours. The body names its uid: another one of its name, made meanwhile, is a conflict.
     async fn apply_sidecar(&self, id: &ObjectRef, live: Sidecar, body: &Value) -> kube::Result<Sidecar> {
         let api = self.api::<Sidecar>(id);
-        if let Some(managed_fields) = as_applied(live.metadata.managed_fields.unwrap_or_default()) {
+        let managed_fields = live.metadata.managed_fields.clone().unwrap_or_default();
+        if something_leaves(&live, body)
+            && let Some(managed_fields) = as_applied(managed_fields)
+        {
             let metadata = json!({"resourceVersion": live.metadata.resource_version, "managedFields": managed_fields});
             let patch = Patch::Merge(json!({"metadata": metadata}));
             api.patch_metadata(&id.name, &PatchParams::default(), &patch).await?;
@@ -165,19 +168,31 @@ impl Writer for KubeWriter {
     }
 }
 
-/// The field managers of an object that we created and have not applied yet: what we own by its creation is owned as if applied, or else
-/// applying could never remove a label again. `None` where there is nothing to change.
+/// Whether applying the body is to remove an owner or a pod label. Lists such as the hosts are replaced as a whole.
+fn something_leaves(live: &Sidecar, body: &Value) -> bool {
+    let owners = body.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let stays = |uid: &str| owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid));
+    let labels = body.pointer("/spec/workloadSelector/labels");
+    let selector = live.spec.workload_selector.iter();
+    live.metadata.owner_references.iter().flatten().any(|owner| !stays(&owner.uid))
+        || selector.flat_map(|it| it.labels.keys()).any(|key| labels.is_none_or(|labels| labels.get(key).is_none()))
+}
+
+/// The field managers of a Sidecar of ours, with what we own by its creation owned as if applied: applying removes only what was applied.
+/// `None` where there is nothing to change.
 fn as_applied(mut entries: Vec<ManagedFieldsEntry>) -> Option<Vec<ManagedFieldsEntry>> {
     let ours = |entry: &ManagedFieldsEntry, operation: &str| {
         entry.manager.as_deref() == Some(names::FIELD_MANAGER)
             && entry.operation.as_deref() == Some(operation)
             && entry.subresource.is_none()
     };
+    let created = entries.iter().position(|entry| ours(entry, "Update"))?;
     if entries.iter().any(|entry| ours(entry, "Apply")) {
-        return None;
+        // What was created was applied again since.
+        entries.remove(created);
+    } else {
+        entries.get_mut(created)?.operation = Some("Apply".to_owned());
     }
-    let created = entries.iter_mut().find(|entry| ours(entry, "Update"))?;
-    created.operation = Some("Apply".to_owned());
     Some(entries)
 }
 
