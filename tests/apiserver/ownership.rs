@@ -214,3 +214,28 @@ async fn a_label_that_is_no_longer_selected_leaves_the_sidecar() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_fence_made_anew_takes_over_the_sidecar_of_the_one_before() {
+    let Some(cluster) = Cluster::start("a fence made anew").await else { return };
+    let objects = &cluster.objects;
+    let controller = Controller::start(&cluster, &json!({}));
+    controller.ready().await;
+    // At once, and after the Sidecar has changed in between; no garbage is collected meanwhile.
+    for host in [None, Some("a.example.com"), Some("b.example.com")] {
+        let fence = objects.fence("default", "mine", json!({"enable": true})).await;
+        if let Some(host) = host {
+            objects.merge("ServiceFence", "default", "mine", json!({"spec": {"host": {host: {}}}})).await;
+        }
+        eventually("the Sidecar is the new fence's", DEADLINE, || async {
+            let sidecar = objects.find("Sidecar", "default", "mine").await.ok_or("none".to_owned())?;
+            let hosts = super::objects::hosts_of(&sidecar).unwrap_or_default();
+            let owners = sidecar["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+            let owned = owners.len() == 1 && owners[0]["uid"] == fence["metadata"]["uid"];
+            let seen = host.is_none_or(|host| hosts.contains(&format!("*/{host}")));
+            if owned && seen { Ok(()) } else { Err(format!("{owners:?} {hosts:?}\n{}", controller.log())) }
+        })
+        .await;
+        objects.delete("ServiceFence", "default", "mine").await;
+    }
+}
