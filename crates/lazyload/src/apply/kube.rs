@@ -30,6 +30,20 @@ enum ApplyError {
     Body { change: &'static str, id: ObjectRef, source: serde_json::Error },
 }
 
+impl ApplyError {
+    /// One line, with the API server's own words where it answered.
+    fn brief(&self) -> String {
+        match self {
+            Self::Refused { source, .. } => match &**source {
+                kube::Error::Api(status) => format!("{self}: {} {}: {}", status.code, status.reason, status.message),
+                other => format!("{self}: {other}"),
+            },
+            Self::Body { source, .. } => format!("{self}: {source}"),
+            Self::TimedOut { .. } => self.to_string(),
+        }
+    }
+}
+
 /// Writes to the API server.
 #[derive(Clone)]
 pub struct KubeWriter {
@@ -84,7 +98,6 @@ impl KubeWriter {
                 let params =
                     PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
                 let created = self.api::<Sidecar>(id).create(&params, &sidecar).await.map_err(refused)?;
-                self.own_by_apply(id, &created).await.map_err(refused)?;
                 convert::sidecar(created).map(Object::Sidecar)
             }
             (Change::ApplySidecar { uid: Some(_), .. }, Some(body)) => {
@@ -108,11 +121,17 @@ impl KubeWriter {
     async fn apply_sidecar(&self, id: &ObjectRef, body: &Value) -> kube::Result<Sidecar> {
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
         let api = self.api::<Sidecar>(id);
-        let stored = api.patch(&id.name, &params, &Patch::Apply(body)).await?;
-        if self.own_by_apply(id, &stored).await? {
+        let applied = api.patch(&id.name, &params, &Patch::Apply(body)).await;
+        let stored = match &applied {
+            Ok(stored) => stored.clone(),
+            // An owner that could not leave, beside the new one: a second controller is refused.
+            Err(kube::Error::Api(status)) if status.code == 422 => api.get(&id.name).await?,
+            Err(_) => return applied,
+        };
+        if has_more_than(&stored, body) && self.own_by_apply(id, &stored).await? {
             return api.patch(&id.name, &params, &Patch::Apply(body)).await;
         }
-        Ok(stored)
+        applied
     }
 
     /// Makes what we own by creation ours by application, or else applying could never remove a label again. Returns whether there was
@@ -164,15 +183,22 @@ impl Writer for KubeWriter {
             }
             Err(error) => {
                 let outcome = outcome_of(change, &error);
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    again = matches!(outcome, Outcome::Failed),
-                    "not written"
-                );
+                let again = matches!(outcome, Outcome::Failed);
+                tracing::warn!(error = error.brief(), again, "not written");
                 outcome
             }
         }
     }
+}
+
+/// Whether a stored Sidecar has an owner or a pod label that the body does not have. Lists such as the hosts are replaced as a whole.
+fn has_more_than(stored: &Sidecar, body: &Value) -> bool {
+    let owners = body.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let wanted = |uid: &str| owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid));
+    let labels = body.pointer("/spec/workloadSelector/labels");
+    let selector = stored.spec.workload_selector.iter();
+    stored.metadata.owner_references.iter().flatten().any(|owner| !wanted(&owner.uid))
+        || selector.flat_map(|it| it.labels.keys()).any(|key| labels.is_none_or(|labels| labels.get(key).is_none()))
 }
 
 /// The field managers of an object with what we created counted as applied; `None` where there is nothing to change.

@@ -61,7 +61,7 @@ fn filter(level: &str) -> Result<EnvFilter, LevelError> {
         _ => return Err(LevelError { level: level.to_owned() }),
     };
     // Libraries say at `debug` what concerns only themselves.
-    let directives = format!("{known},h2=warn,hyper=warn,hyper_util=warn,tower=warn,kube_client=warn");
+    let directives = format!("{known},h2=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn,kube_client=warn");
     EnvFilter::try_new(directives).map_err(|_| LevelError { level: level.to_owned() })
 }
 
