@@ -1,6 +1,16 @@
 //! Views from outside, in one binary: `apiserver` (a real kube-apiserver, started here) and `mesh` (a real Istio, from the testbed).
 //! What cannot run on this machine says so loudly, and fails in CI.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test says what it expects by failing"
+)]
+
 mod apiserver;
 mod mesh;
 mod support;

@@ -3,15 +3,6 @@
 //! Never looks into the process: what counts is what is stored, and what its endpoints say.
 //! Next: `story` for the scenarios by example, `cluster` for what they run on.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test fails by a panic"
-)]
-
 mod automatic;
 mod cluster;
 mod controller;

@@ -75,10 +75,8 @@ async fn story(testbed: &Testbed, step: Step, after: u64) {
         .await;
     }
     let result = visitor.stop_load(&load).await;
-    let lost = lost_at_switch(testbed, &caller.name);
-    println!("{} requests, {} failed, {lost} at all switches so far", result["sent"], result["failed_count"]);
-    let failed = usize::try_from(result["failed_count"].as_u64().expect("a count")).expect("a count");
-    assert!(failed <= lost, "killed {after} ms after {step:?}: {:#}", result["failed"]);
+    let lost = lost_at_switch(testbed, &caller, &result).await;
+    println!("{} requests, {lost} of them lost at the switch", result["sent"]);
     label("-");
 }
 

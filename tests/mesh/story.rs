@@ -51,8 +51,7 @@ async fn tell(testbed: &Testbed) -> usize {
     .await;
     let result = visitor.stop_load(&load).await;
     println!("load: {} requests, p50 {} ms, p99 {} ms", result["sent"], result["p50_ms"], result["p99_ms"]);
-    let lost = lost_at_switch(testbed, &productpage.name);
-    assert_eq!(result["failed_count"], lost, "requests failed: {:#}", result["failed"]);
+    let lost = lost_at_switch(testbed, &productpage, &result).await;
     uninstalling_bookinfo_removes_the_fence(testbed).await;
     lost
 }

@@ -54,7 +54,8 @@ Exit codes: 0 ended by a signal; 1 something failed while running; 2 the environ
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Cluster access: KUBECONFIG, or the service account when run in a pod.
-Environment: POD_NAMESPACE or WATCH_NAMESPACE (namespace of the installation, default of global.slimeNamespace), POD_NAME, LOG_LEVEL.
+Environment: POD_NAMESPACE or WATCH_NAMESPACE (namespace of the installation, default of global.slimeNamespace), POD_NAME (for
+the log), LOG_LEVEL.
 Listeners, from the settings: global.misc.logSourcePort (access logs, :8082), global.misc.aux-addr (health and metrics, :8081),
 global.misc.metrics-addr (metrics, :8080).
 Exit codes: 0 ended by a signal; 1 something failed while running; 2 the settings cannot be used.")]
@@ -74,9 +75,25 @@ pub struct RenderArgs {
 
 /// Arguments of `lazyload demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lazyload demo                                     the story, told and checked in a few seconds; leaves nothing behind
+  lazyload demo --keep                              the same, then a folder and addresses to play with, until Ctrl-C
+  lazyload demo --mesh DIR                          which ServiceFences and Sidecars the YAML in DIR gives (DIR stays as it is)
+  lazyload demo --mesh DIR --access-log proxy.log   the same after these calls: which Sidecars would I get?
+  lazyload demo --mesh DIR --keep                   follow edits of DIR; everything produced goes to DIR/generated
+
+A folder from a cluster, and a log to replay:
+  kubectl get svc,pods,endpointslices,virtualservices,servicefences,ns -A -o yaml > DIR/cluster.yaml
+  kubectl logs POD -c istio-proxy > proxy.log
+
+No cluster and no root are needed. Controller, ledger, access-log server and forwarder are the real ones, in one process; apps, sidecar
+proxies and the addresses of Services are simulated on loopback (127.42.x.y). Objects go to standard output, everything else to standard
+error. Environment: NO_COLOR, LOG_LEVEL (warn).
+Exit codes: 0 done; 1 the story did not come out, or something failed; 2 a file cannot be used: each problem is named by file, line and field.")]
 pub struct DemoArgs {
     /// Leave everything running afterwards, with the folder to play with; end with Ctrl-C.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "access_log")]
     pub keep: bool,
     /// Use the YAML of this folder (Services, Pods, VirtualServices, ServiceFences, SlimeBoot) instead of the built-in example.
     #[arg(long, value_name = "DIR")]

@@ -6,10 +6,12 @@ mod admin;
 mod apply;
 mod cli;
 mod documents;
+mod folder;
 mod forward;
 mod observe;
 mod process;
 mod run;
+mod simulate;
 mod watch;
 
 use std::process::ExitCode;

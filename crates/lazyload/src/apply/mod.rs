@@ -2,6 +2,7 @@
 //! Never decides what to write; the plan does.
 //! Next: `kube` for the real thing, `folder` for the cluster in a folder.
 
+pub mod folder;
 pub mod kube;
 
 use std::future::Future;

@@ -12,25 +12,58 @@ enum Shape {
     Map(Vec<(String, Spanned<Shape>)>),
 }
 
+/// One step of a field's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Into a map.
+    Key(String),
+    /// Into a list, from 0.
+    Index(usize),
+}
+
 /// Line of the field, or of the nearest one above it that is there; nothing if the text cannot be read.
 #[must_use]
 pub fn line_of(text: &str, path: &str) -> Option<u64> {
-    let root: Spanned<Shape> = serde_saphyr::from_multiple(text).ok()?.into_iter().next()?;
-    let mut node = &root;
-    for step in path.split(['.', '[']) {
-        let next = match (&node.value, step.strip_suffix(']')) {
-            (Shape::Map(entries), None) => entries.iter().find(|(key, _)| key == step).map(|(_, value)| value),
-            (Shape::List(items), Some(position)) => {
-                position.parse().ok().and_then(|position: usize| items.get(position))
-            }
-            _ => None,
-        };
-        match next {
-            Some(next) if next.referenced.line() > 0 => node = next,
-            _ => break,
-        }
+    let step = |step: &str| match step.strip_suffix(']') {
+        None => Some(Step::Key(step.to_owned())),
+        Some(position) => position.parse().ok().map(Step::Index),
+    };
+    let steps: Vec<Step> = path.split(['.', '[']).map_while(step).collect();
+    Positions::read(text).find(&steps).map(|(line, _)| line)
+}
+
+/// Where the fields of one document are.
+pub struct Positions {
+    root: Option<Spanned<Shape>>,
+}
+
+impl Positions {
+    /// Of the first document of a text; of nothing if it cannot be read.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let documents: Vec<Spanned<Shape>> = serde_saphyr::from_multiple(text).unwrap_or_default();
+        Self { root: documents.into_iter().next() }
     }
-    Some(node.referenced.line()).filter(|line| *line > 0)
+
+    /// Line and column of the field, or of the nearest one above it that is there.
+    #[must_use]
+    pub fn find<'a>(&self, steps: impl IntoIterator<Item = &'a Step>) -> Option<(u64, u64)> {
+        let mut node = self.root.as_ref()?;
+        for step in steps {
+            let next = match (&node.value, step) {
+                (Shape::Map(entries), Step::Key(key)) => {
+                    entries.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+                }
+                (Shape::List(items), Step::Index(position)) => items.get(*position),
+                _ => None,
+            };
+            match next {
+                Some(next) if next.referenced.line() > 0 => node = next,
+                _ => break,
+            }
+        }
+        Some((node.referenced.line(), node.referenced.column())).filter(|(line, _)| *line > 0)
+    }
 }
 
 impl<'de> Deserialize<'de> for Shape {

@@ -2,29 +2,45 @@
 //! Never knows what the objects mean.
 //! Next: `lines` for finding a field, `run::render` for the reader.
 
+mod kubectl;
 mod lines;
 
 use serde_json::Value;
 
-pub use lines::line_of;
+pub use kubectl::write_like_kubectl;
+pub use lines::{Positions, Step, line_of};
 
 /// Documents that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}{message}")]
+#[error("{}{message}", place.map(|(line, column)| format!("{line}:{column}: ")).unwrap_or_default())]
 pub struct DocumentError {
-    /// `LINE:COLUMN: `, or empty where it is not known.
-    place: String,
+    /// Line and column, where they are known.
+    place: Option<(u64, u64)>,
     message: String,
 }
 
 impl DocumentError {
     fn new(error: &serde_saphyr::Error) -> Self {
         let message = error.without_snippet().to_string();
-        let Some(at) = error.location() else { return Self { place: String::new(), message } };
+        let Some(at) = error.location() else { return Self { place: None, message } };
         let (line, column) = (at.line(), at.column());
         // The library says the place after the message, compilers and editors expect it before.
         let message = message.replace(&format!(" at line {line}, column {column}"), "");
-        Self { place: format!("{line}:{column}: "), message }
+        // Advice for programmers.
+        let message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
+        Self { place: Some((line, column)), message }
+    }
+
+    /// Line and column, where they are known.
+    #[must_use]
+    pub fn position(&self) -> Option<(u64, u64)> {
+        self.place
+    }
+
+    /// What is wrong, without the place.
+    #[must_use]
+    pub fn message(&self) -> String {
+        self.message.clone()
     }
 }
 
@@ -37,6 +53,14 @@ pub fn read(text: &str) -> Result<Vec<Value>, DocumentError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| DocumentError::new(&error))?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+/// Reads the only document of a text; nothing for an empty one.
+///
+/// # Errors
+/// The text is not one YAML document.
+pub fn read_one(text: &str) -> Result<Option<Value>, DocumentError> {
+    Ok(read(text)?.into_iter().next())
 }
 
 /// Writes objects as YAML documents. Text that looks like another type is quoted, for readers of YAML 1.1 too.

@@ -27,6 +27,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     }
     let text: Vec<String> = error.chain().map(ToString::to_string).collect();
     let written = writeln!(std::io::stderr(), "lazyload: {}", text.join(": "));
-    let bad_input = error.chain().any(<dyn std::error::Error>::is::<BadInput>);
+    // The first finds it as a context, the second as a source.
+    let bad_input = error.is::<BadInput>() || error.chain().any(<dyn std::error::Error>::is::<BadInput>);
     ExitCode::from(if bad_input && written.is_ok() { 2 } else { 1 })
 }

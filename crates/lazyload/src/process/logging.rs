@@ -32,6 +32,15 @@ pub fn start(level: &str) -> anyhow::Result<LevelHandle> {
     Ok(LevelHandle { filter: handle })
 }
 
+/// Starts logging to standard error, for commands whose standard output is what their user asked for.
+///
+/// # Errors
+/// The level is none of those that [`start`] takes, or logging was started before.
+pub fn start_on_stderr(level: &str) -> anyhow::Result<()> {
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    Ok(tracing_subscriber::registry().with(filter(level)?).with(lines).try_init()?)
+}
+
 impl LevelHandle {
     /// Changes the level.
     ///

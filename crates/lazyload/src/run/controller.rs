@@ -36,7 +36,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!(warning, "settings");
     }
-    tracing::info!(?settings, "effective settings");
+    let pod = std::env::var("POD_NAME").ok();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pod, ?settings, "effective settings");
     if settings.source == MetricSource::Prometheus {
         return Err(BadInput("the metric source prometheus is not built yet: use accesslog".to_owned()).into());
     }

@@ -43,7 +43,6 @@ pub struct GlobalSidecarConfig {
 #[derive(Clone, Debug)]
 pub enum Listen {
     /// Exactly here, no more and no less; port 0 is any free one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the demo, which is not built yet"))]
     Addresses(Vec<SocketAddr>),
     /// On these ports of every interface, and 80.
     Ports(PortSet),
@@ -101,7 +100,6 @@ impl GlobalSidecarConfig {
 /// A running global-sidecar.
 pub struct GlobalSidecar {
     /// Where it listens, in the order of [`Listen::Addresses`]; empty for the other kinds, whose ports come and go.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the demo, which is not built yet"))]
     pub addresses: Vec<SocketAddr>,
     /// What it waits for before it is ready.
     pub readiness: Readiness,

@@ -4,6 +4,7 @@
 
 mod controller;
 mod crds;
+mod demo;
 mod engine;
 pub mod global_sidecar;
 mod render;
@@ -20,7 +21,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::GlobalSidecar => block_on(global_sidecar::run()),
         Command::Crds => crds::run(),
         Command::Render(args) => render::run(&args),
-        Command::Demo(_) => anyhow::bail!("under construction"),
+        Command::Demo(args) => block_on(demo::run(args)),
     }
 }
 

@@ -2,4 +2,5 @@
 //! Never decides: every object becomes an `Event` and goes to the one owner of the state.
 //! Next: `kube` for the real thing, `folder` for the cluster in a folder.
 
+pub mod folder;
 pub mod kube;

@@ -128,6 +128,7 @@ mod tests {
         index
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn service(namespace: &str, name: &str, labels: serde_json::Value) -> serde_json::Value {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": namespace, "name": name, "labels": labels}})
     }

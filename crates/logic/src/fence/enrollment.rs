@@ -15,15 +15,17 @@ pub fn is_enrolled(settings: &Settings, service: &Service, namespace: Option<&Na
     if !settings.auto_fence || service.selector.is_empty() {
         return false;
     }
+    let listed = |list: &[String]| list.iter().any(|name| **name == *service.id.namespace);
+    if listed(&settings.black_namespaces) || settings.white_namespaces.as_deref().is_some_and(|list| !listed(list)) {
+        return false;
+    }
     if let Some(decision) = label(&service.labels) {
         return decision;
     }
     if is_system(settings, &service.id.namespace) {
         return false;
     }
-    if settings.mode == GlobalSidecarMode::Namespace
-        && !settings.namespaces.iter().any(|listed| **listed == *service.id.namespace)
-    {
+    if settings.mode == GlobalSidecarMode::Namespace && !listed(&settings.namespaces) {
         return false;
     }
     // Without its Namespace there is nothing to decide on yet.
@@ -96,6 +98,21 @@ mod tests {
         for value in ["", "maybe", "True"] {
             assert!(!enrolled(&settings, Some(value), Some("false")), "{value}");
             assert!(enrolled(&settings, Some(value), Some(value)), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_is_listed_black_or_not_white_has_no_automatic_fence_whatever_a_label_says() {
+        for (list, expected) in [
+            (json!({"blackNamespaceList": "other,testns"}), false),
+            (json!({"blackNamespaceList": "other"}), true),
+            (json!({"whiteNamespaceList": "other"}), false),
+            (json!({"whiteNamespaceList": "testns"}), true),
+        ] {
+            let mut general = list.clone();
+            general["autoFence"] = json!(true);
+            let settings = resolve(&json!({"general": general}), &Context::default()).unwrap().settings;
+            assert_eq!(enrolled(&settings, Some("true"), None), expected, "{list}");
         }
     }
 

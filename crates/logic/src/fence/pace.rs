@@ -8,7 +8,7 @@ const GATHER: Duration = Duration::from_millis(25);
 /// No host waits longer than this for others.
 const GATHER_AT_MOST: Duration = Duration::from_millis(100);
 /// Writes of a quiet fence that need keep no distance from one another.
-const BURST: u32 = 5;
+const BURST: u32 = 10;
 /// The distance that they keep after that.
 const DISTANCE: Duration = Duration::from_secs(1);
 
@@ -75,7 +75,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = ms(10_000);
         let mut waits = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..13 {
             pace.learned(now);
             let due = pace.due();
             waits.push((due - now).as_millis());
@@ -83,8 +83,10 @@ mod tests {
             pace.departed();
             pace.written(now);
         }
-        // What the first five saved of their distance is paid back by the sixth.
-        assert_eq!(waits, [25, 25, 25, 25, 25, 900, 1000, 1000]);
+        let burst = [25; BURST as usize];
+        // The eleventh waits for what the ten took less than their distance.
+        assert_eq!(waits[..BURST as usize], burst);
+        assert_eq!(waits[BURST as usize..], [775, 1000, 1000]);
         now += DISTANCE * BURST;
         pace.learned(now);
         assert_eq!(pace.due(), now + GATHER);

@@ -75,6 +75,7 @@ mod tests {
     use super::*;
     use crate::settings::{Context, resolve};
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn settings(entry: serde_json::Value) -> Settings {
         resolve(&entry, &Context::default()).unwrap().settings
     }

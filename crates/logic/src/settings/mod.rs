@@ -61,6 +61,10 @@ pub struct Settings {
     pub auto_fence: bool,
     /// In automatic mode, the decision where no label speaks.
     pub default_fence: bool,
+    /// Namespaces without automatic fences.
+    pub black_namespaces: Vec<String>,
+    /// If set, the only namespaces with automatic fences.
+    pub white_namespaces: Option<Vec<String>>,
     /// Namespaces with a global-sidecar of their own (namespace mode).
     pub namespaces: Vec<String>,
     /// Rules for unmatched domains.

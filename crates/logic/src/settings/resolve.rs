@@ -51,6 +51,9 @@ const GENERAL_KEYS: &[&str] = &[
     "wormholePort",
 ];
 
+/// Known settings that have no effect yet. A fence that the user excluded must not be made, so one of them is refused.
+const NOT_BUILT_YET: &[&str] = &["autoPort", "enableShortDomain", "fenceLabelKeyAlias", "supportH2"];
+
 /// Resolves a module entry (`SlimeBoot.spec.module[]`, or the controller's config file) into settings.
 ///
 /// # Errors
@@ -62,7 +65,10 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
     let general = Reader::new("general", Some(&general_value));
     let global = root.key("global");
     let misc = global.key("misc");
-    let warnings = unknown_keys(&general)?;
+    let warnings = warnings(&general)?;
+    if general.key("managementSelectors").is_set() {
+        return Err(general.key("managementSelectors").error("nothing: it is not built yet, use whiteNamespaceList"));
+    }
 
     let mode = mode(&general, &misc, context)?;
     let source = source(&general, &misc, &root)?;
@@ -75,11 +81,17 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         Ok(reader.name()?.unwrap_or_else(|| default.to_owned()))
     };
 
+    if general.key("blackNamespaceList").name()?.is_some() && general.key("whiteNamespaceList").name()?.is_some() {
+        let black = general.key("blackNamespaceList");
+        return Err(black.error("nothing where whiteNamespaceList is set"));
+    }
     let settings = Settings {
         module_name: text_or(root.key("name"), "lazyload")?,
         wormhole_ports: wormhole_ports(&general)?,
         auto_fence: general.key("autoFence").flag()?,
         default_fence: general.key("defaultFence").flag()?,
+        black_namespaces: namespace_list(&general.key("blackNamespaceList"))?.unwrap_or_default(),
+        white_namespaces: namespace_list(&general.key("whiteNamespaceList"))?,
         namespaces: general.key("namespace").texts()?,
         dispatches: dispatches(&general)?,
         domain_aliases: domain_aliases(&general)?,
@@ -114,13 +126,26 @@ fn merged_general(root: &Reader<'_>) -> Result<Value, SettingsError> {
     Ok(Value::Object(merged))
 }
 
-fn unknown_keys(general: &Reader<'_>) -> Result<Vec<String>, SettingsError> {
+fn warnings(general: &Reader<'_>) -> Result<Vec<String>, SettingsError> {
     let Some(map) = general.map()? else { return Ok(Vec::new()) };
-    Ok(map
-        .keys()
-        .filter(|key| !GENERAL_KEYS.contains(&key.as_str()))
+    let known = |key: &&String| GENERAL_KEYS.contains(&key.as_str());
+    let unknown = map.keys().filter(|key| !known(key));
+    let idle = NOT_BUILT_YET.iter().filter(|key| map.get(**key).is_some_and(is_meant));
+    Ok(unknown
         .map(|key| format!("general.{key} is not a known setting and has no effect"))
+        .chain(idle.map(|key| format!("general.{key} is not built yet and has no effect")))
         .collect())
+}
+
+/// Whether a value says more than its absence would.
+fn is_meant(value: &Value) -> bool {
+    !(value.is_null() || *value == Value::Bool(false) || value.as_str().is_some_and(str::is_empty))
+}
+
+/// Comma-separated names of `blackNamespaceList` or `whiteNamespaceList`.
+fn namespace_list(list: &Reader<'_>) -> Result<Option<Vec<String>>, SettingsError> {
+    let text = list.name()?;
+    Ok(text.map(|text| text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()))
 }
 
 fn mode(general: &Reader<'_>, misc: &Reader<'_>, context: &Context) -> Result<GlobalSidecarMode, SettingsError> {
@@ -209,6 +234,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn settings(entry: Value) -> Settings {
         resolve(&entry, &Context::default()).unwrap().settings
     }
@@ -278,6 +304,26 @@ mod tests {
         assert_eq!(error.to_string(), "general.wormholePort[1]: expected a port number from 1 to 65535, got \"http\"");
         assert!(resolve(&json!({"general": {"autoFence": "yes please"}}), &Context::default()).is_err());
         assert!(resolve(&json!([]), &Context::default()).is_err());
+    }
+
+    #[test]
+    fn namespaces_are_listed_in_black_or_in_white_but_not_in_both() {
+        let white = settings(json!({"general": {"whiteNamespaceList": "a, b"}}));
+        assert_eq!(white.white_namespaces.unwrap(), ["a", "b"]);
+        let both = json!({"general": {"blackNamespaceList": "a", "whiteNamespaceList": "b"}});
+        let error = resolve(&both, &Context::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "general.blackNamespaceList: expected nothing where whiteNamespaceList is set, got \"a\""
+        );
+    }
+
+    #[test]
+    fn what_is_not_built_yet_is_said() {
+        let entry = json!({"general": {"autoPort": true, "supportH2": false}});
+        let resolved = resolve(&entry, &Context::default()).unwrap();
+        assert_eq!(resolved.warnings, ["general.autoPort is not built yet and has no effect"]);
+        assert!(resolve(&json!({"general": {"managementSelectors": [{}]}}), &Context::default()).is_err());
     }
 
     #[test]
