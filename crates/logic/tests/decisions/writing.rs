@@ -333,7 +333,8 @@ fn services_that_come_and_go_cost_few_sidecar_writes_too() {
         world.settle_within(Duration::from_millis(5));
     }
     world.settle_within(Duration::from_secs(5));
-    assert!(world.count("update_sidecar") <= 10, "{:?}", world.cluster.writes);
+    // Ten at once, then one in each second that passes.
+    assert!(world.count("update_sidecar") <= 12, "{:?}", world.cluster.writes);
     assert_eq!(world.cluster.hosts("default", "a").len(), 202);
 }
 
