@@ -28,10 +28,10 @@ else
   echo "*** NOT RUN: the real mesh (--no-mesh). ***" >&2
 fi
 
-cargo build --locked --package lazyload
-cargo test --locked --workspace --exclude lazyload-tests
-# One after the other: each starts an API server of its own.
-cargo test --locked --package lazyload-tests -- apiserver:: --test-threads=2
+# The same choice of packages everywhere, or cargo compiles the dependencies once more with other features.
+cargo build --locked --workspace --all-targets
+cargo test --locked --workspace --lib --bins --test boot --test decisions
+cargo test --locked --workspace --test outside -- apiserver:: --test-threads=2
 if [ "$mesh" = 1 ]; then
-  cargo test --locked --package lazyload-tests -- mesh:: --test-threads=1 --nocapture
+  cargo test --locked --workspace --test outside -- mesh:: --test-threads=1 --nocapture
 fi
