@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(20);
 const PAGE: &str = "http://productpage:9080/productpage";
 
 /// Tellings until one loses no request to Envoy's own race at the switch; any other failure ends the first one.
-const TELLINGS: usize = 3;
+const TELLINGS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seeds_example_on_a_real_mesh() {
