@@ -44,6 +44,10 @@ impl ApplyError {
     }
 }
 
+fn refused(change: &Change, source: kube::Error) -> ApplyError {
+    ApplyError::Refused { change: change.name(), id: change.id().clone(), source: Box::new(source) }
+}
+
 /// Writes to the API server.
 #[derive(Clone)]
 pub struct KubeWriter {
@@ -64,23 +68,11 @@ impl KubeWriter {
 
     async fn send(&self, change: &Change) -> Result<Option<Object>, ApplyError> {
         let id = change.id();
-        let refused = |source: kube::Error| ApplyError::Refused {
-            change: change.name(),
-            id: id.clone(),
-            source: Box::new(source),
-        };
+        let refused = |source| refused(change, source);
         let body = manifest::body(change);
         let stored = match (change, body) {
             (Change::CreateFence { .. }, Some(body)) => {
-                let fence: ServiceFence = serde_json::from_value(body).map_err(|source| ApplyError::Body {
-                    change: change.name(),
-                    id: id.clone(),
-                    source,
-                })?;
-                let params =
-                    PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
-                let created = self.api::<ServiceFence>(id).create(&params, &fence).await.map_err(refused)?;
-                convert::fence(created).map(Object::Fence)
+                convert::fence(self.create(change, body).await?).map(Object::Fence)
             }
             (Change::WriteStatus { .. }, Some(body)) => {
                 let params = PatchParams::apply(names::FIELD_MANAGER).force();
@@ -90,15 +82,7 @@ impl KubeWriter {
             }
             (Change::ApplySidecar { uid: None, .. }, Some(body)) => {
                 // Server-side apply would merge into a Sidecar that somebody made a moment ago, and own it: creation cannot.
-                let sidecar: Sidecar = serde_json::from_value(body).map_err(|source| ApplyError::Body {
-                    change: change.name(),
-                    id: id.clone(),
-                    source,
-                })?;
-                let params =
-                    PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
-                let created = self.api::<Sidecar>(id).create(&params, &sidecar).await.map_err(refused)?;
-                convert::sidecar(created).map(Object::Sidecar)
+                convert::sidecar(self.create(change, body).await?).map(Object::Sidecar)
             }
             (Change::ApplySidecar { uid: Some(_), .. }, Some(body)) => {
                 let stored = self.apply_sidecar(id, &body).await.map_err(refused)?;
@@ -115,6 +99,25 @@ impl KubeWriter {
             (_, None) => None,
         };
         Ok(stored)
+    }
+
+    /// Makes a new object; one of its name that is there already is a conflict.
+    async fn create<K>(&self, change: &Change, body: Value) -> Result<K, ApplyError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::Serialize
+            + serde::de::DeserializeOwned,
+    {
+        let object: K = serde_json::from_value(body).map_err(|source| ApplyError::Body {
+            change: change.name(),
+            id: change.id().clone(),
+            source,
+        })?;
+        let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let created = self.api::<K>(change.id()).create(&params, &object).await;
+        created.map_err(|source| refused(change, source))
     }
 
     /// Changes a Sidecar of ours, and only that one: the body has its uid, and another one of its name is a conflict.
