@@ -1,21 +1,20 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
 //! harmless: the fence, then what is known in its status, then the Sidecar that follows from it.
+//! Next: `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar.
 
-use std::collections::BTreeMap;
+mod leaving;
+mod sidecar;
+mod status;
+
 use std::time::Duration;
 
-use lazyload_api::istio::SidecarSpec;
 use lazyload_api::names;
-use lazyload_api::service_fence::{Destinations, DomainStatus, ServiceFenceSpec, ServiceFenceStatus, WorkloadSelector};
+use lazyload_api::service_fence::{ServiceFenceSpec, WorkloadSelector};
 
 use super::{Change, State};
 use crate::fence::dependencies::desired_dependencies;
 use crate::fence::enrollment::{is_automatic, is_enrolled};
-use crate::fence::sidecar::{desired_sidecar, workload_labels};
-use crate::types::{Fence, Labels, Now, ObjectRef, Sidecar};
-
-/// A domain that is no longer wanted stays in the Sidecar this long (`EXPIREWAIT`): a rule that flaps, or is being replaced, hurts nobody.
-const GRACE: Duration = Duration::from_secs(30);
+use crate::types::{Fence, Labels, Now, ObjectRef};
 
 /// What a look at one fence comes to.
 enum Verdict {
@@ -129,17 +128,8 @@ impl State {
             alarm = Some(alarm.map_or(at, |alarm| alarm.min(at)));
         }
 
-        let mut metric_status = fence.status.metric_status.clone();
-        if let Some(evidence) = self.ledger.evidence(&fence.id) {
-            metric_status.extend(evidence.iter().map(|(key, count)| (key.clone(), count.clone())));
-        }
-        if domains != fence.status.domains || metric_status != fence.status.metric_status {
-            let status = ServiceFenceStatus { domains: domains.clone(), metric_status, visitor: BTreeMap::new() };
-            let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
-            // A status that is refused keeps nothing out of the Sidecar.
-            if futile.allows(&change) {
-                return Verdict::Write(change);
-            }
+        if let Some(change) = self.look_at_status(fence, &domains, futile) {
+            return Verdict::Write(change);
         }
         match self.look_at_sidecar(fence, &domains, futile, now) {
             Verdict::Nothing => alarm.map_or(Verdict::Nothing, Verdict::Wait),
@@ -147,85 +137,6 @@ impl State {
             write @ Verdict::Write(_) => write,
         }
     }
-
-    /// Adds domains of the known status that are no longer wanted, until their grace is over. Returns when the next one goes.
-    fn keep_leaving(
-        &mut self,
-        fence: &Fence,
-        domains: &mut BTreeMap<String, Destinations>,
-        now: Duration,
-    ) -> Option<Duration> {
-        let work = self.by_fence.entry(fence.id.clone()).or_default();
-        work.leaving.retain(|host, _| !domains.contains_key(host));
-        let mut next: Option<Duration> = None;
-        for (host, known) in &fence.status.domains {
-            if domains.contains_key(host) || known.status == DomainStatus::Expire {
-                continue;
-            }
-            let until = *work.leaving.entry(host.clone()).or_insert(now + GRACE);
-            if until > now {
-                let leaving = Destinations { hosts: known.hosts.clone(), status: DomainStatus::ExpireWait };
-                domains.insert(host.clone(), leaving);
-                next = Some(next.map_or(until, |next| next.min(until)));
-            }
-        }
-        // One whose grace is over is remembered until the status is written without it.
-        work.leaving.retain(|host, _| fence.status.domains.contains_key(host));
-        next
-    }
-
-    fn look_at_sidecar(
-        &self,
-        fence: &Fence,
-        domains: &BTreeMap<String, Destinations>,
-        futile: &mut Futile,
-        now: Now,
-    ) -> Verdict {
-        let sidecar = self.index.find_sidecar(&fence.id);
-        if sidecar.is_some_and(|sidecar| sidecar.owner_uid.is_none()) {
-            // Somebody else's: it rules, and it is not ours to change.
-            return Verdict::Nothing;
-        }
-        if !fence.spec.enable {
-            return sidecar.map_or(Verdict::Nothing, |sidecar| {
-                futile.write(Change::DeleteSidecar { id: fence.id.clone(), uid: sidecar.uid.clone() })
-            });
-        }
-        let Some(workload) = workload_labels(&self.settings, fence, &self.index) else { return Verdict::Nothing };
-        let spec = desired_sidecar(&self.settings, &fence.id, domains, &workload);
-        let labels = sidecar_labels(fence);
-        if sidecar.is_some_and(|sidecar| is_as_desired(sidecar, fence, &spec, &labels)) {
-            return Verdict::Nothing;
-        }
-        let change = Change::ApplySidecar {
-            id: fence.id.clone(),
-            owner_uid: fence.uid.clone(),
-            labels,
-            spec: Box::new(spec),
-            uid: sidecar.map(|sidecar| sidecar.uid.clone()),
-        };
-        if !futile.allows(&change) {
-            return Verdict::Nothing;
-        }
-        let pace = self.by_fence.get(&fence.id).map(|work| work.pace).unwrap_or_default();
-        if sidecar.is_some() && pace.due() > now.monotonic {
-            return Verdict::Wait(pace.due());
-        }
-        Verdict::Write(change)
-    }
-}
-
-/// Fields that are not ours (a user's `outboundTrafficPolicy`, say) make no difference.
-fn is_as_desired(sidecar: &Sidecar, fence: &Fence, spec: &SidecarSpec, labels: &Labels) -> bool {
-    sidecar.owner_uid.as_deref() == Some(&fence.uid)
-        && sidecar.spec.egress == spec.egress
-        && sidecar.spec.workload_selector == spec.workload_selector
-        && labels.iter().all(|(key, value)| sidecar.labels.get(key) == Some(value))
-}
-
-fn sidecar_labels(fence: &Fence) -> Labels {
-    let revision = fence.labels.get_key_value(names::REVISION_LABEL);
-    revision.map(|(key, value)| (key.clone(), value.clone())).into_iter().collect()
 }
 
 fn automatic_fence(id: &ObjectRef) -> Change {
