@@ -1,67 +1,116 @@
 //! The life of one request: read its head, decide its route, send it on, pass the answer back. Bodies stream both ways, with trailers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use lazyload_logic::route::{self, Refusal};
+use lazyload_logic::route::{self, Dial, Refusal};
 
 use super::Shared;
-use super::failure::Failure;
+use super::body::Passing;
+use super::downstream::{Exchanges, InFlight};
+use super::failure::{Failure, Side};
+use super::upstream::Answered;
 use super::{headers, tunnel};
 
 /// The destination's body, or a text of our own.
-pub(super) type Answer = Either<Incoming, Full<Bytes>>;
+pub(super) type Answer = Either<Passing, Full<Bytes>>;
+
+/// The client's connection, as far as its requests need it.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    /// Where it connected to.
+    pub(super) port: u16,
+    /// What is on its way.
+    pub(super) exchanges: Arc<Exchanges>,
+}
+
+/// Where a request goes.
+struct Routed {
+    dial: Dial,
+    host: HeaderValue,
+    by_host: bool,
+}
 
 impl Shared {
-    /// Answers one request that came on `listener_port`.
-    pub(super) async fn answer(&self, listener_port: u16, request: Request<Incoming>) -> Response<Answer> {
-        let mut answer = match self.forward(listener_port, request).await {
+    /// Answers one request.
+    pub(super) async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<Answer> {
+        let in_flight = client.exchanges.begin();
+        let is_http1 = request.version() < Version::HTTP_2;
+        let is_grpc = is_grpc(&request);
+        let mut close = self.draining.is_cancelled();
+        let mut answer = match self.forward(client, in_flight, request).await {
             Ok(answer) => answer,
             Err(failure) => {
-                let (side, status) = (failure.side().as_str(), failure.status().as_u16());
-                tracing::warn!(side, status, reason = failure.reason(), "request failed");
-                failure.into_answer()
+                let (side, status) = (failure.side(), failure.status().as_u16());
+                tracing::warn!(side = side.as_str(), status, reason = failure.reason(), "request failed");
+                // What such a client sends next may not be what it seems.
+                close |= side == Side::Client;
+                failure.into_answer(is_grpc)
             }
         };
-        if self.draining.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if is_http1 && close && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
     }
 
-    async fn forward(&self, listener_port: u16, mut request: Request<Incoming>) -> Result<Response<Answer>, Failure> {
-        let client_side = hyper::upgrade::on(&mut request);
+    async fn forward(
+        &self,
+        client: &Client,
+        in_flight: InFlight,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Answer>, Failure> {
+        let version = if request.version() == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        let client_side = (version == Version::HTTP_11).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        let head = headers::read(&parts, listener_port).map_err(Failure::Refused)?;
-        let route =
-            route::route(&head, self.prefer_listener_port, |namespace, name| self.services.contains(namespace, name))
-                .map_err(Failure::Refused)?;
-        let host = HeaderValue::from_str(&route.host);
-        let host = host.map_err(|_| Failure::Refused(Refusal::NotText { header: "Host" }))?;
-        let (dial, by_host) = (route.dial, route.by_host);
+        let Routed { dial, host, by_host } = self.routed(client, &parts).map_err(Failure::Refused)?;
 
         let upgrade = headers::upgrade(parts.version, &parts.headers);
-        let asked = upgrade.is_some();
-        headers::for_upstream(&mut parts.headers, host, by_host, upgrade);
-        parts.version = Version::HTTP_11;
+        let asked = client_side.filter(|_| upgrade.is_some());
+        headers::for_upstream(&mut parts.headers, by_host, upgrade);
+        parts.version = version;
         parts.extensions.clear();
-        let mut response = self.upstream.send(dial.clone(), parts, body).await?;
+        let body = Passing::new(body, in_flight.clone(), None);
+        let Answered { mut response, place } = self.upstream.send(dial.clone(), &host, parts, body).await?;
 
         let mut switched_to = None;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             switched_to = headers::upgrade(response.version(), response.headers());
-            if !asked || switched_to.is_none() {
+            let (Some(client_side), true) = (asked, switched_to.is_some()) else {
                 return Err(Failure::SwitchedUnasked { dial });
-            }
+            };
             let upstream_side = hyper::upgrade::on(&mut response);
             let (stop, limit) = (self.stop.clone(), self.limits.drain_in_flight);
-            self.tasks.spawn(tunnel::splice(dial, client_side, upstream_side, stop, limit));
+            let tunnel = tunnel::splice(dial, client_side, upstream_side, stop, limit);
+            let in_flight = in_flight.clone();
+            self.tasks.spawn(async move {
+                tunnel.await;
+                drop(in_flight);
+            });
         }
         let (mut parts, body) = response.into_parts();
         headers::for_client(&mut parts.headers, switched_to);
-        parts.version = Version::HTTP_11;
+        parts.version = version;
         parts.extensions.clear();
-        Ok(Response::from_parts(parts, Either::Left(body)))
+        Ok(Response::from_parts(parts, Either::Left(Passing::new(body, in_flight, place))))
     }
+
+    fn routed(&self, client: &Client, parts: &Parts) -> Result<Routed, Refusal> {
+        if parts.version < Version::HTTP_2 {
+            client.exchanges.take_head(|raw| headers::check_framing(parts, raw))?;
+        }
+        let head = headers::read(parts, client.port)?;
+        let known = |namespace: &str, name: &str| self.services.contains(namespace, name);
+        let route = route::route(&head, self.prefer_listener_port, known)?;
+        let host = HeaderValue::from_str(&route.host).map_err(|_| Refusal::NotText { header: "Host" })?;
+        Ok(Routed { dial: route.dial, host, by_host: route.by_host })
+    }
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| route::is_grpc(kind.as_bytes()))
 }

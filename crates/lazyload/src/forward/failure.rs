@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use lazyload_api::names::FAILURE_HEADER;
-use lazyload_logic::route::{Dial, Refusal};
+use lazyload_logic::route::{self, Dial, Refusal};
 
-use super::connect::TimedOut;
 use super::exchange::Answer;
+use super::upstream::{Cause, TimedOut};
 
 /// Who failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,30 +38,34 @@ pub(super) enum Failure {
     Refused(#[source] Refusal),
     /// The request body broke off, or was malformed.
     #[error("failed to read the request body")]
-    RequestBody(#[source] hyper_util::client::legacy::Error),
+    RequestBody(#[source] Cause),
     /// No connection.
     #[error("failed to connect to {dial}")]
-    Connect { dial: Dial, source: hyper_util::client::legacy::Error },
+    Connect { dial: Dial, source: Cause },
     /// A connection, but no answer.
     #[error("failed to get an answer from {dial}")]
-    Exchange { dial: Dial, source: hyper_util::client::legacy::Error },
+    Exchange { dial: Dial, source: Cause },
     /// 101 without having been asked to switch protocols.
     #[error("{dial} switched protocols unasked")]
     SwitchedUnasked { dial: Dial },
-    /// A destination that the client library cannot express.
+    /// A host or destination that the client library cannot express.
     #[error("failed to address {dial}")]
     Address { dial: Dial, source: http::Error },
 }
 
 impl Failure {
-    /// Tells a failed connect, a broken request body and a broken exchange apart.
-    pub(super) fn of(dial: Dial, source: hyper_util::client::legacy::Error) -> Self {
+    /// There is no connection.
+    pub(super) fn connect(dial: Dial, source: impl Into<Cause>) -> Self {
+        Self::Connect { dial, source: source.into() }
+    }
+
+    /// There is a connection: tells a broken request body and a broken exchange apart.
+    pub(super) fn exchange(dial: Dial, source: impl Into<Cause>) -> Self {
+        let source = source.into();
         let is_ours_to_send = |cause: &(dyn std::error::Error + 'static)| {
             cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
         };
-        if source.is_connect() {
-            Self::Connect { dial, source }
-        } else if chain(&source).any(is_ours_to_send) {
+        if chain(source.as_ref()).any(is_ours_to_send) {
             Self::RequestBody(source)
         } else {
             Self::Exchange { dial, source }
@@ -79,7 +83,7 @@ impl Failure {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Refused(refusal) => StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST),
-            Self::Connect { source, .. } if chain(source).any(<dyn std::error::Error>::is::<TimedOut>) => {
+            Self::Connect { source, .. } if chain(source.as_ref()).any(<dyn std::error::Error>::is::<TimedOut>) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
             _ => match self.side() {
@@ -99,15 +103,25 @@ impl Failure {
         parts.join(": ")
     }
 
-    /// The answer in place of the destination's.
-    pub(super) fn into_answer(self) -> Response<Answer> {
+    /// The answer in place of the destination's; gRPC clients expect a status of their own, in headers alone.
+    pub(super) fn into_answer(self, is_grpc: bool) -> Response<Answer> {
         let reason = self.reason();
         let text = format!("lazyload global-sidecar: {} side: {reason}\n", self.side().as_str());
         let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
         let value: String = format!("{}; {reason}", self.side().as_str()).chars().map(visible).collect();
-        let mut answer = Response::new(Either::Right(Full::new(Bytes::from(text))));
-        *answer.status_mut() = self.status();
-        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        let body = if is_grpc { Bytes::new() } else { Bytes::from(text.clone()) };
+        let kind = if is_grpc { "application/grpc" } else { "text/plain; charset=utf-8" };
+        let mut answer = Response::new(Either::Right(Full::new(body)));
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        if is_grpc {
+            let status = route::grpc_status(self.status().as_u16());
+            answer.headers_mut().insert("grpc-status", HeaderValue::from(status));
+            if let Ok(message) = HeaderValue::from_str(&route::grpc_message(text.trim_end())) {
+                answer.headers_mut().insert("grpc-message", message);
+            }
+        } else {
+            *answer.status_mut() = self.status();
+        }
         if let Ok(value) = HeaderValue::from_str(&value) {
             answer.headers_mut().insert(FAILURE_HEADER, value);
         }

@@ -13,8 +13,24 @@ pub struct Limits {
     pub pool_idle: Duration,
     /// Unused connections kept to one destination.
     pub pool_per_destination: usize,
-    /// A client connection on which no complete request head came for so long is closed: slow or forgotten clients. Longer than the hour
-    /// after which Envoy itself closes, so that it never sends a request into a connection that is just being closed here.
+    /// Streams on one upstream connection before another is opened; fewer if the destination says so. What Envoy allows by default.
+    pub streams_per_upstream_connection: usize,
+    /// Streams that a client may have open on one connection.
+    pub streams_per_client_connection: u32,
+    /// Bytes of one stream that may be on their way without being read by the other side.
+    pub stream_window: u32,
+    /// Same, for all streams of a connection: so many slow streams do not stop the others.
+    pub connection_window: u32,
+    /// Bytes of one stream that wait here to be written.
+    pub send_buffer: usize,
+    /// A silent HTTP/2 connection with open streams is asked so often whether it is there.
+    pub ping_every: Duration,
+    /// How long it may take to answer that.
+    pub ping_timeout: Duration,
+    /// A client connection without a request for so long is closed. Longer than the hour after which Envoy itself closes, so that it never
+    /// sends a request into a connection that is just being closed here.
+    pub client_idle: Duration,
+    /// A request head whose first byte has come must be complete after so long: slow clients.
     pub request_head: Duration,
     /// Bytes of a request head, then 431. Envoy, in front of us, stops at 60 KiB.
     pub request_head_bytes: usize,
@@ -34,12 +50,27 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             pool_idle: Duration::from_secs(60),
             pool_per_destination: 128,
-            request_head: Duration::from_secs(65 * 60),
+            streams_per_upstream_connection: 100,
+            streams_per_client_connection: 1024,
+            stream_window: 256 * 1024,
+            connection_window: 16 * 1024 * 1024,
+            send_buffer: 256 * 1024,
+            ping_every: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
+            client_idle: Duration::from_secs(65 * 60),
+            request_head: Duration::from_secs(60),
             request_head_bytes: 64 * 1024,
             drain_grace: Duration::from_secs(5),
             drain_in_flight: Duration::from_secs(20),
             bind_retry: Duration::from_millis(500),
             bind_retry_max: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// [`Limits::request_head_bytes`] as HTTP/2 counts.
+    pub(super) fn head_list_bytes(&self) -> u32 {
+        u32::try_from(self.request_head_bytes).unwrap_or(u32::MAX)
     }
 }

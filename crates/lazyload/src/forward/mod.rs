@@ -2,7 +2,8 @@
 //! Never decides where a request goes: that is `lazyload_logic::route`, fed with the request head.
 //! Next: `exchange`, the life of one request; `run::global_sidecar`, which starts all this.
 
-mod connect;
+mod body;
+mod downstream;
 mod exchange;
 mod failure;
 mod headers;

@@ -1,22 +1,27 @@
-//! Accepts connections on one listener and serves HTTP/1.1 on each.
+//! Accepts connections on one listener and serves on each what its client speaks: HTTP/1 or HTTP/2 with prior knowledge.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::downstream::{Downstream, Exchanges, Protocol, detect};
+use super::exchange::Client;
 use super::failure::chain;
 use super::{Forwarder, Shared};
 
 /// Pause after a failed accept: the process is out of file descriptors, and only time helps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Streams that a client may have reset before they were looked at. Envoy puts the calls of many on one connection; more is an attack.
+const RESETS_PENDING: usize = 1024;
 
 impl Forwarder {
     /// Serves a listener until the drain.
@@ -59,39 +64,113 @@ impl Shared {
         self.tasks.spawn(Arc::clone(self).connection(stream, port, stop.clone()));
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, port: u16, stop: CancellationToken) {
+    async fn connection(self: Arc<Self>, mut stream: TcpStream, port: u16, stop: CancellationToken) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(port, %error, "failed to set TCP_NODELAY");
         }
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(self.limits.request_head)
-            .max_header_size(self.limits.request_head_bytes)
-            .auto_date_header(false);
-        let limit = self.limits.drain_in_flight;
-        let service = service_fn(|request| {
-            let shared = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(shared.answer(port, request).await) }
-        });
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
-        // In this order: a request that has arrived is read before the end is noticed.
-        let served = tokio::select! {
+        // In this order: bytes that have arrived are read before the end is noticed.
+        let detected = tokio::select! {
             biased;
-            served = connection.as_mut() => served,
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(limit, connection).await {
-                    Ok(served) => served,
-                    Err(_) => {
-                        tracing::warn!(port, "connection cut at the drain deadline");
-                        return;
-                    }
-                }
+            detected = detect(&mut stream, &self.limits) => detected,
+            () = stop.cancelled() => return,
+        };
+        let (protocol, first) = match detected {
+            Ok(Some(detected)) => detected,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(port, %error, "connection ended before a request");
+                return;
             }
         };
-        if let Err(error) = served {
-            let reasons: Vec<String> = chain(&error).map(ToString::to_string).collect();
-            tracing::debug!(port, reason = reasons.join(": "), "connection ended early");
+        let served = match protocol {
+            Protocol::Http1 => self.http1(stream, first, port, stop).await,
+            Protocol::Http2 => self.http2(stream, first, port, stop).await,
+        };
+        match served {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                let reasons: Vec<String> = chain(&error).map(ToString::to_string).collect();
+                tracing::debug!(port, reason = reasons.join(": "), "connection ended early");
+            }
+            None => tracing::warn!(port, "connection cut at the drain deadline"),
         }
     }
+
+    async fn http1(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        first: bytes::Bytes,
+        port: u16,
+        stop: CancellationToken,
+    ) -> Option<hyper::Result<()>> {
+        let exchanges = Arc::new(Exchanges::default());
+        let stream = Downstream::http1(stream, first, Arc::clone(&exchanges), &self.limits);
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.limits.client_idle)
+            .max_header_size(self.limits.request_head_bytes)
+            .auto_date_header(false);
+        let client = Client { port, exchanges };
+        let service = service_fn(|request| {
+            let (shared, client) = (Arc::clone(self), client.clone());
+            async move { Ok::<_, Infallible>(shared.answer(&client, request).await) }
+        });
+        let connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let limit = self.limits.drain_in_flight;
+        until(connection, stop.cancelled(), |connection| connection.graceful_shutdown(), limit).await
+    }
+
+    async fn http2(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        first: bytes::Bytes,
+        port: u16,
+        stop: CancellationToken,
+    ) -> Option<hyper::Result<()>> {
+        // Who comes during the grace is served; who was there before is told to go elsewhere at once (GOAWAY).
+        let came_late = self.draining.is_cancelled();
+        let go = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.draining.cancelled(), if !came_late => {}
+            }
+        };
+        let limits = &self.limits;
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .initial_stream_window_size(limits.stream_window)
+            .initial_connection_window_size(limits.connection_window)
+            .max_concurrent_streams(limits.streams_per_client_connection)
+            .max_header_list_size(limits.head_list_bytes())
+            .max_send_buf_size(limits.send_buffer)
+            .max_pending_accept_reset_streams(RESETS_PENDING)
+            .keep_alive_interval(limits.ping_every)
+            .keep_alive_timeout(limits.ping_timeout)
+            .auto_date_header(false);
+        let client = Client { port, exchanges: Arc::default() };
+        let service = service_fn(|request| {
+            let (shared, client) = (Arc::clone(self), client.clone());
+            async move { Ok::<_, Infallible>(shared.answer(&client, request).await) }
+        });
+        let stream = TokioIo::new(Downstream::http2(stream, first));
+        let connection = pin!(http.serve_connection(stream, service));
+        let limit = limits.drain_grace + limits.drain_in_flight;
+        until(connection, go, |connection| connection.graceful_shutdown(), limit).await
+    }
+}
+
+/// Runs a connection; from `stop` on gracefully, for `limit` at most. Nothing if that did not suffice.
+async fn until<C: Future>(
+    mut connection: Pin<&mut C>,
+    stop: impl Future<Output = ()>,
+    end_gracefully: impl FnOnce(Pin<&mut C>),
+    limit: Duration,
+) -> Option<C::Output> {
+    // In this order: a request that has arrived is read before the end is noticed.
+    tokio::select! {
+        biased;
+        served = connection.as_mut() => return Some(served),
+        () = stop => end_gracefully(connection.as_mut()),
+    }
+    tokio::time::timeout(limit, connection).await.ok()
 }

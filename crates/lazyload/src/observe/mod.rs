@@ -2,7 +2,7 @@
 //! Never decides who a caller is or what a call means: `lazyload_logic::observation` says what an entry tells, the state the rest.
 //! Next: `server` for the life of a stream, `intake` for the life of a message, `client` for the demo's simulated proxy.
 
-mod codec;
+pub(crate) mod codec;
 mod counters;
 mod fields;
 mod intake;

@@ -7,6 +7,9 @@
 pub const ENDS_HERE: [&str; 7] =
     ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "http2-settings"];
 
+/// What trailers must not change any more (RFC 9110 section 6.5.1), besides [`ENDS_HERE`].
+pub const NO_TRAILER: [&str; 3] = ["content-length", "host", "trailer"];
+
 /// What no Connection header may remove: framing and addressing of the message itself.
 const PROTECTED: [&str; 4] = ["content-length", "content-type", "host", "trailer"];
 

@@ -4,6 +4,8 @@
 
 mod authority;
 mod dial;
+mod framing;
+mod grpc;
 mod hop_by_hop;
 mod refusal;
 
@@ -11,7 +13,9 @@ use std::borrow::Cow;
 
 pub use authority::{Authority, Host};
 pub use dial::Dial;
-pub use hop_by_hop::{ENDS_HERE, kept_te, listed_in_connection, wanted_upgrade};
+pub use framing::has_content_length;
+pub use grpc::{grpc_message, grpc_status, is_grpc};
+pub use hop_by_hop::{ENDS_HERE, NO_TRAILER, kept_te, listed_in_connection, wanted_upgrade};
 pub use refusal::Refusal;
 
 /// Port to dial when neither the original destination nor Host names one.

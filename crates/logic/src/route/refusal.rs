@@ -11,9 +11,11 @@ pub enum Refusal {
     /// Neither Host nor an absolute-form target.
     #[error("header Host is missing or empty")]
     MissingHost,
-    /// Several Host headers (RFC 9112 section 3.2 demands a refusal).
-    #[error("header Host is given {count} times: expected once")]
-    SeveralHosts {
+    /// A header that decides the route is there more than once (for Host, RFC 9112 section 3.2 demands a refusal).
+    #[error("header {header} is given {count} times: expected once")]
+    Several {
+        /// Its name.
+        header: &'static str,
         /// How often.
         count: usize,
     },
@@ -22,6 +24,15 @@ pub enum Refusal {
     NotText {
         /// Its name.
         header: &'static str,
+    },
+    /// The body's end is told twice (RFC 9112 section 6.1): others might see it elsewhere than we.
+    #[error("headers Transfer-Encoding and Content-Length are both given: expected one of them")]
+    TwoLengths,
+    /// A transfer coding that would be lost on the way (RFC 9112 section 6.1: 501).
+    #[error("header Transfer-Encoding is {value:?}: expected chunked alone, once")]
+    TransferCoding {
+        /// As written.
+        value: String,
     },
     /// Slime-Orig-Dest is no address.
     #[error("header {ORIG_DEST_HEADER} is {value:?}: expected IP:PORT, [IPv6]:PORT or an IP alone")]
@@ -44,11 +55,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The HTTP status: 501 for CONNECT, since 405 would have to list what the destination allows; 508 for a loop; else 400.
+    /// The HTTP status: 501 for CONNECT, since 405 would have to list what the destination allows, and for transfer codings; 508 for a loop;
+    /// else 400.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::Connect => 501,
+            Self::Connect | Self::TransferCoding { .. } => 501,
             Self::Loop { .. } => 508,
             _ => 400,
         }

@@ -4,6 +4,8 @@
 
 mod drain;
 mod failures;
+mod grpc;
+mod http2;
 mod pooling;
 mod ports;
 mod routing;

@@ -9,18 +9,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Scheme;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use lazyload_logic::route::Dial;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+use super::Cause;
 
 /// Resolving and connecting took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection within {0:?}")]
-pub(super) struct TimedOut(Duration);
+pub(in crate::forward) struct TimedOut(Duration);
 
 /// Whether a connection has answered before: then its failure may mean no more than that it was stale.
 #[derive(Clone, Debug, Default)]
@@ -49,14 +51,21 @@ impl Connector {
         tcp.set_nodelay(true);
         Self { tcp, limit }
     }
+
+    pub(super) async fn connect(&self, dial: &Dial) -> Result<Stream, Cause> {
+        let uri = Uri::builder().scheme(Scheme::HTTP).authority(dial.to_string()).path_and_query("/").build()?;
+        let mut connector = self.clone();
+        std::future::poll_fn(|context| connector.poll_ready(context)).await?;
+        connector.call(uri).await
+    }
 }
 
 impl Service<Uri> for Connector {
     type Response = Stream;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, Error>> + Send>>;
+    type Error = Cause;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Cause>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cause>> {
         self.tcp.poll_ready(context).map_err(Into::into)
     }
 

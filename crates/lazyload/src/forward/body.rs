@@ -1,0 +1,61 @@
+//! Bodies on their way through: bytes as they are, trailers without what ends here.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::downstream::InFlight;
+use super::headers;
+
+/// Places for streams on one shared connection; as many are taken as there are [`StreamPlace`]s.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// How many streams the destination allows, as far as it has said.
+    pub(super) allowed: AtomicUsize,
+}
+
+/// A stream's place; dropping it makes room for another.
+#[derive(Debug)]
+pub(super) struct StreamPlace(#[expect(dead_code, reason = "counted by its existence")] pub(super) Arc<Places>);
+
+/// A body that is passed on, and what lasts as long as it does.
+#[derive(Debug)]
+pub(super) struct Passing {
+    body: Incoming,
+    _in_flight: InFlight,
+    _place: Option<StreamPlace>,
+}
+
+impl Passing {
+    pub(super) fn new(body: Incoming, in_flight: InFlight, place: Option<StreamPlace>) -> Self {
+        Self { body, _in_flight: in_flight, _place: place }
+    }
+}
+
+impl Body for Passing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut frame = ready!(Pin::new(&mut self.get_mut().body).poll_frame(context));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            headers::for_trailers(trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,196 @@
+//! A client's connection: which protocol it speaks, and how long it may take over a request head. Between requests it may rest for as long as
+//! Envoy's would; hyper has one timer for both, which therefore is set to the longer.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::limits::Limits;
+
+/// What a client of HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for the first bytes: most request heads fit.
+const FIRST_BYTES: usize = 4096;
+/// A buffer for heads is kept between requests up to this size.
+const HEAD_KEPT: usize = 4096;
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Reads until the protocol is certain. Nothing if the client leaves, or is too slow, before that.
+pub(super) async fn detect(tcp: &mut TcpStream, limits: &Limits) -> io::Result<Option<(Protocol, Bytes)>> {
+    let mut first = BytesMut::with_capacity(FIRST_BYTES);
+    loop {
+        let limit = if first.is_empty() { limits.client_idle } else { limits.request_head };
+        let read = tokio::time::timeout(limit, tcp.read_buf(&mut first)).await;
+        let Ok(read) = read else { return Ok(None) };
+        let begins_like = first.iter().zip(PREFACE).all(|(byte, expected)| byte == expected);
+        match read? {
+            0 if first.is_empty() => return Ok(None),
+            0 => return Ok(Some((Protocol::Http1, first.freeze()))),
+            _ if !begins_like => return Ok(Some((Protocol::Http1, first.freeze()))),
+            _ if first.len() >= PREFACE.len() => return Ok(Some((Protocol::Http2, first.freeze()))),
+            _ => {}
+        }
+    }
+}
+
+/// What one connection's exchanges and its bytes tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Exchanges {
+    in_flight: AtomicUsize,
+    /// The bytes that came while nothing was in flight: the request head that is being read. Kept for HTTP/1 only.
+    head: Mutex<Vec<u8>>,
+}
+
+impl Exchanges {
+    /// Something of a request is on its way, until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        InFlight(Arc::clone(self))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) == 0
+    }
+
+    /// Looks at the raw bytes of the head just read, and forgets them. They may be more than the head; they are less if its start came
+    /// before the previous exchange had ended (pipelining).
+    pub(super) fn take_head<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+        let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = look(&head);
+        head.clear();
+        head.shrink_to(HEAD_KEPT);
+        seen
+    }
+}
+
+/// A part of an exchange that is not over.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Exchanges>);
+
+impl Clone for InFlight {
+    fn clone(&self) -> Self {
+        self.0.begin()
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The bytes of a client's connection, the first of which have been read already.
+pub(super) struct Downstream {
+    tcp: TcpStream,
+    first: Bytes,
+    /// Of HTTP/1 only: a head of HTTP/2 is bounded by its own library.
+    heads: Option<Heads>,
+}
+
+struct Heads {
+    exchanges: Arc<Exchanges>,
+    limit: Duration,
+    bytes: usize,
+    /// Runs while a head has begun and is not complete.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Downstream {
+    pub(super) fn http2(tcp: TcpStream, first: Bytes) -> Self {
+        Self { tcp, first, heads: None }
+    }
+
+    pub(super) fn http1(tcp: TcpStream, first: Bytes, exchanges: Arc<Exchanges>, limits: &Limits) -> Self {
+        let heads = Heads { exchanges, limit: limits.request_head, bytes: limits.request_head_bytes, timer: None };
+        Self { tcp, first, heads: Some(heads) }
+    }
+}
+
+impl Heads {
+    fn came(&mut self, bytes: &[u8]) {
+        if !self.exchanges.is_idle() {
+            return;
+        }
+        let mut head = self.exchanges.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = self.bytes.saturating_sub(head.len());
+        head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+
+    /// Nothing came. Ready if a head is incomplete for too long.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let is_idle = self.exchanges.is_idle();
+        let begun = is_idle && !self.exchanges.head.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if !begun {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        timer.as_mut().poll(context)
+    }
+}
+
+impl AsyncRead for Downstream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = if this.first.is_empty() {
+            Pin::new(&mut this.tcp).poll_read(context, buf)
+        } else {
+            let part = this.first.split_to(this.first.len().min(buf.remaining()));
+            buf.put_slice(part.chunk());
+            Poll::Ready(Ok(()))
+        };
+        let Some(heads) = &mut this.heads else { return read };
+        match read {
+            Poll::Ready(Ok(())) => {
+                heads.came(buf.filled().get(before..).unwrap_or_default());
+                read
+            }
+            Poll::Pending if heads.poll_late(context).is_ready() => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request head is not complete in time")))
+            }
+            _ => read,
+        }
+    }
+}
+
+impl AsyncWrite for Downstream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write(context, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(context, bufs)
+    }
+}
