@@ -204,10 +204,7 @@ impl<'a> Parser<'a> {
                 Err(TemplateError::Unexpected(word.to_owned()))
             };
         };
-        let keys = match path.split_once('.') {
-            Some(("Values", keys)) => keys,
-            _ => return Err(TemplateError::Root(path.to_owned())),
-        };
+        let Some(("Values", keys)) = path.split_once('.') else { return Err(TemplateError::Root(path.to_owned())) };
         let value = keys.split('.').try_fold(self.values, |value, key| value.get(key));
         match value {
             None | Some(Value::Null) => Ok(Operand::Unset(path.to_owned())),
