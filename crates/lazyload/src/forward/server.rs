@@ -117,7 +117,7 @@ impl Shared {
         });
         let connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
         let limit = self.limits.drain_in_flight;
-        until(connection, stop.cancelled(), |connection| connection.graceful_shutdown(), limit).await
+        until(connection, stop.cancelled(), http1::UpgradeableConnection::graceful_shutdown, limit).await
     }
 
     async fn http2(
@@ -155,7 +155,7 @@ impl Shared {
         let stream = TokioIo::new(Downstream::http2(stream, first));
         let connection = pin!(http.serve_connection(stream, service));
         let limit = limits.drain_grace + limits.drain_in_flight;
-        until(connection, go, |connection| connection.graceful_shutdown(), limit).await
+        until(connection, go, http2::Connection::graceful_shutdown, limit).await
     }
 }
 
