@@ -148,6 +148,16 @@ impl Cluster {
         }
     }
 
+    /// The product's CRDs without rules on a fence's spec, as the original's are.
+    pub async fn install_originals_crds(&self) {
+        let printed = process::run(binary::lazyload(), &["crds"]).unwrap();
+        for mut crd in documents(&printed) {
+            let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+            schema["spec"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+            self.install_crd(&crd).await;
+        }
+    }
+
     /// Istio's CRDs of these kinds: its own where the testbed's charts are there, small ones of the same form otherwise.
     pub async fn install_istio_crds(&self, kinds: &[&str]) {
         let istios = cache().join("charts/base/files/crd-all.gen.yaml");

@@ -14,6 +14,7 @@ mod ownership;
 mod proxy;
 mod restarts;
 mod settings;
+mod status;
 mod story;
 
 use std::time::Duration;

@@ -194,6 +194,7 @@ fn resource(kind: &str) -> ApiResource {
         "EndpointSlice" => ("discovery.k8s.io", "v1"),
         "ClusterRole" | "ClusterRoleBinding" => ("rbac.authorization.k8s.io", "v1"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
+        "Event" => ("events.k8s.io", "v1"),
         "ServiceFence" => ("microservice.slime.io", "v1alpha1"),
         "Sidecar" | "VirtualService" => ("networking.istio.io", "v1beta1"),
         _ => panic!("unknown kind {kind}"),

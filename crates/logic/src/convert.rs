@@ -155,6 +155,12 @@ pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
         version: version(&object.metadata),
         labels: labels(&object.metadata),
         owner_uid: owner.map(|owner| owner.uid.clone()),
+        adopt: object
+            .metadata
+            .annotations
+            .iter()
+            .flatten()
+            .any(|(key, value)| key == names::ADOPT_ANNOTATION && value == "true"),
         spec: object.spec,
         id,
     })

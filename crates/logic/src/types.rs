@@ -121,6 +121,8 @@ pub struct Sidecar {
     pub labels: Labels,
     /// The uid of the fence of the same name that owns it; `None` for a Sidecar that is not ours.
     pub owner_uid: Option<String>,
+    /// Its user hands it over to the fence of its name.
+    pub adopt: bool,
     /// Its spec.
     pub spec: SidecarSpec,
 }

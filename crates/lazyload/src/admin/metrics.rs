@@ -29,6 +29,7 @@ pub struct Metrics {
     learned_hosts: Gauge,
     learned_known: Gauge,
     learned_skipped: Family<ReasonLabels, Gauge>,
+    events_dropped: Counter,
     observed: Arc<Counters>,
 }
 
@@ -53,6 +54,12 @@ impl Metrics {
     #[must_use]
     pub fn observed(&self) -> Arc<Counters> {
         self.observed.clone()
+    }
+
+    /// Counts Kubernetes Events that could not be told.
+    #[must_use]
+    pub fn events_dropped(&self) -> Counter {
+        self.events_dropped.clone()
     }
 
     /// Counts an event that the engine took in.
@@ -117,6 +124,8 @@ impl Metrics {
             registry.register(name, help, gauge.clone());
         }
         registry.register("lazyload_events", "Events that the engine took in", self.events.clone());
+        let dropped = self.events_dropped.clone();
+        registry.register("lazyload_kubernetes_events_dropped", "Events at fences that were not sent", dropped);
         registry.register("lazyload_writes", "Writes by change and outcome", self.writes.clone());
         registry.register("lazyload_calls_skipped", "Calls left out, by reason", self.learned_skipped.clone());
         self.register_observed(&mut registry);

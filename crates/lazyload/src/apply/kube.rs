@@ -9,12 +9,14 @@ use kube::{Api, Client, Resource};
 use lazyload_api::istio::Sidecar;
 use lazyload_api::names;
 use lazyload_api::service_fence::ServiceFence;
-use lazyload_logic::state::{Change, Outcome};
+use lazyload_logic::state::{Change, Notice, Outcome};
 use lazyload_logic::types::{Object, ObjectRef};
 use lazyload_logic::{convert, manifest};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 
 use super::Writer;
+use super::events::EventSender;
 
 /// Longest wait for one write; after that it counts as failed and is tried again.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,13 +54,14 @@ fn refused(change: &Change, source: kube::Error) -> ApplyError {
 #[derive(Clone)]
 pub struct KubeWriter {
     client: Client,
+    events: EventSender,
 }
 
 impl KubeWriter {
-    /// A writer with this client.
+    /// A writer with this client; Events have a task of their own.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    pub fn new(client: Client, events_dropped: Counter) -> Self {
+        Self { events: EventSender::start(client.clone(), events_dropped), client }
     }
 
     async fn write(&self, change: &Change) -> Result<Option<Object>, ApplyError> {
@@ -86,6 +89,10 @@ impl KubeWriter {
             }
             (Change::ApplySidecar { uid: Some(_), .. }, Some(body)) => {
                 let stored = self.apply_sidecar(id, &body).await.map_err(refused)?;
+                convert::sidecar(stored).map(Object::Sidecar)
+            }
+            (Change::AdoptSidecar { uid, .. }, Some(body)) => {
+                let stored = self.adopt_sidecar(id, uid, &body).await.map_err(refused)?;
                 convert::sidecar(stored).map(Object::Sidecar)
             }
             (Change::DeleteFence { uid, .. }, _) => {
@@ -137,6 +144,32 @@ impl KubeWriter {
         applied
     }
 
+    /// Replaces of a user's Sidecar what a fence decides on, and its owners; the rest stays. Somebody else's write in between is a conflict.
+    async fn adopt_sidecar(&self, id: &ObjectRef, uid: &str, body: &Value) -> kube::Result<Sidecar> {
+        let api = self.api::<Sidecar>(id);
+        let theirs = api.get(&id.name).await?;
+        let mut spec = body["spec"].clone();
+        for key in theirs.spec.workload_selector.iter().flat_map(|selector| selector.labels.keys()) {
+            let labels = &mut spec["workloadSelector"]["labels"];
+            if labels.get(key).is_none() {
+                // In a merge patch this takes the label out.
+                labels[key] = Value::Null;
+            }
+        }
+        let metadata = json!({
+            "uid": uid, "resourceVersion": theirs.metadata.resource_version,
+            "ownerReferences": body["metadata"]["ownerReferences"], "labels": body["metadata"]["labels"],
+        });
+        let mut patch = json!({"metadata": metadata, "spec": spec});
+        if body["metadata"].get("labels").is_none()
+            && let Some(metadata) = patch["metadata"].as_object_mut()
+        {
+            metadata.remove("labels");
+        }
+        let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        api.patch(&id.name, &params, &Patch::Merge(&patch)).await
+    }
+
     /// Makes what we own by creation ours by application, or else applying could never remove a label again. Returns whether there was
     /// something to do; somebody else's write in between is left for the next time.
     async fn own_by_apply(&self, id: &ObjectRef, stored: &Sidecar) -> kube::Result<bool> {
@@ -178,6 +211,10 @@ impl KubeWriter {
 }
 
 impl Writer for KubeWriter {
+    fn tell(&self, notice: Notice) {
+        self.events.send(notice);
+    }
+
     async fn apply_change(&self, change: &Change) -> Outcome {
         match self.write(change).await {
             Ok(stored) => {
@@ -194,13 +231,16 @@ impl Writer for KubeWriter {
     }
 }
 
-/// Whether a stored Sidecar has an owner or a pod label that the body does not have. Lists such as the hosts are replaced as a whole.
+/// Whether a stored Sidecar has an owner, a pod label or a revision that the body does not have. Lists such as the hosts are replaced as a whole.
 fn has_more_than(stored: &Sidecar, body: &Value) -> bool {
     let owners = body.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let wanted = |uid: &str| owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid));
     let labels = body.pointer("/spec/workloadSelector/labels");
     let selector = stored.spec.workload_selector.iter();
-    stored.metadata.owner_references.iter().flatten().any(|owner| !wanted(&owner.uid))
+    let revision = |labels: Option<&Value>| labels.and_then(|labels| labels.get(names::REVISION_LABEL)).is_some();
+    let has_revision = stored.metadata.labels.iter().flatten().any(|(key, _)| key == names::REVISION_LABEL);
+    has_revision && !revision(body.pointer("/metadata/labels"))
+        || stored.metadata.owner_references.iter().flatten().any(|owner| !wanted(&owner.uid))
         || selector.flat_map(|it| it.labels.keys()).any(|key| labels.is_none_or(|labels| labels.get(key).is_none()))
 }
 

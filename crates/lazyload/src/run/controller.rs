@@ -61,7 +61,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     drop(events_tx);
     let logs = tokio::spawn(observe::serve(log_source, calls_tx, metrics.observed(), shutdown.clone()));
 
-    let engine = Engine::new(state, KubeWriter::new(client), metrics, &readiness);
+    let engine = Engine::new(state, KubeWriter::new(client, metrics.events_dropped()), metrics, &readiness);
     engine.run(events_rx, calls_rx, shutdown.clone()).await;
     shutdown.cancel();
     drop(watches);

@@ -107,6 +107,9 @@ impl<W: Writer> Engine<W> {
     fn write(&mut self) {
         let changes = self.state.plan(self.clock.now());
         self.metrics.learned(self.state.learned());
+        for notice in self.state.take_notices() {
+            self.writer.tell(notice);
+        }
         for change in changes {
             tokio::spawn(carry_out(
                 change,

@@ -30,6 +30,7 @@ pub(super) fn base(installation: &Installation) -> Vec<Value> {
             rule("networking.istio.io", &["sidecars"], OWN),
             rule("microservice.slime.io", &["servicefences"], OWN),
             rule("microservice.slime.io", &["servicefences/status"], &["get", "patch"]),
+            rule("events.k8s.io", &["events"], &["create", "patch"]),
             // A Sidecar blocks the deletion of its fence: some clusters ask for this right then.
             rule("microservice.slime.io", &["servicefences/finalizers"], &["update"]),
         ],

@@ -16,8 +16,11 @@ pub const SPEC_VALID: &str = "SpecValid";
 /// Only while it holds: another object stands in the fence's way.
 pub const CONFLICT: &str = "Conflict";
 
+/// Only while it holds: not all of a big fence fits into the objects that the API server stores.
+pub const TRUNCATED: &str = "Truncated";
+
 /// Every type, in the order in which they are written.
-const ORDER: [&str; 4] = [READY, SIDECAR_APPLIED, CONFLICT, SPEC_VALID];
+const ORDER: [&str; 5] = [READY, SIDECAR_APPLIED, CONFLICT, SPEC_VALID, TRUNCATED];
 
 /// Longest message: enough for some dozens of hosts, and small beside what a big fence learns.
 const MAX_MESSAGE: usize = 2048;
@@ -26,7 +29,17 @@ const MAX_MESSAGE: usize = 2048;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SidecarState {
     /// It is there as it should be. Learned hosts follow within a second or so; that is no reason to say otherwise.
-    Applied,
+    Applied {
+        /// The other fences that select only pods of this one: it has their hosts too.
+        rules: Vec<ObjectRef>,
+    },
+    /// Another fence selects all pods of this one.
+    Ruled {
+        /// That fence.
+        by: ObjectRef,
+        /// Its Sidecar is there and has all that this one's would have.
+        is_served: bool,
+    },
     /// `spec.enable` is not true, and there is none.
     Disabled,
     /// `fromService`, and there is no such Service.
@@ -50,6 +63,8 @@ pub struct Facts<'a> {
     pub sidecar: Option<&'a SidecarState>,
     /// What cannot be used of the spec and of the settings, one sentence each.
     pub problems: &'a [String],
+    /// What does not fit, in a sentence.
+    pub truncated: Option<&'a str>,
     /// The status as it should be was refused, in these words.
     pub refused_status: Option<&'a str>,
     /// Conditions that were written, and did not get there: the time in them holds all the same.
@@ -76,6 +91,9 @@ pub fn conditions(facts: Facts<'_>, unix_seconds: i64) -> Vec<Condition> {
         all.extend(conflict(&facts.fence.id, sidecar));
     }
     all.push(spec_valid(facts.problems));
+    let truncated =
+        |message: &str| Said { kind: TRUNCATED, holds: true, reason: "TooLarge", message: message.to_owned() };
+    all.extend(facts.truncated.map(truncated));
     let mut all: Vec<Condition> = all
         .into_iter()
         .map(|said| {
@@ -108,10 +126,26 @@ pub fn ours(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
 
 fn applied(id: &ObjectRef, sidecar: &SidecarState) -> Said {
     let (holds, reason, message) = match sidecar {
-        SidecarState::Applied => (true, "Applied", format!("Sidecar {id} has every host of status.domains")),
-        SidecarState::Disabled => {
-            (false, "Disabled", "spec.enable is not true: the pods see every host of the mesh".to_owned())
+        SidecarState::Applied { rules } if rules.is_empty() => {
+            (true, "Applied", format!("Sidecar {id} has every host of status.domains"))
         }
+        SidecarState::Applied { rules } => (
+            true,
+            "Applied",
+            format!(
+                "Sidecar {id} has every host of status.domains, and those of other fences whose pods it selects too: {}",
+                listed(rules)
+            ),
+        ),
+        SidecarState::Ruled { by, is_served } => (
+            false,
+            "RuledByOther",
+            format!(
+                "ServiceFence {by} selects every pod of this fence, and a pod has one Sidecar: {} Sidecar {by}",
+                if *is_served { "the hosts of this fence are in" } else { "its own stays until its hosts are in" }
+            ),
+        ),
+        SidecarState::Disabled => (false, "Disabled", "spec.enable is not true: this fence has no Sidecar".to_owned()),
         SidecarState::ServiceMissing => (
             false,
             "ServiceMissing",
@@ -157,11 +191,21 @@ fn ready(facts: &Facts<'_>, sidecar: &SidecarState, applied: &Said) -> Said {
         );
         return Said { kind: READY, holds: false, reason: "StatusRefused", message };
     }
-    let holds = matches!(sidecar, SidecarState::Applied | SidecarState::Disabled);
+    let holds = matches!(
+        sidecar,
+        SidecarState::Applied { .. } | SidecarState::Disabled | SidecarState::Ruled { is_served: true, .. }
+    );
     Said { kind: READY, holds, reason: applied.reason, message: applied.message.clone() }
 }
 
 fn conflict(id: &ObjectRef, sidecar: &SidecarState) -> Option<Said> {
+    if let SidecarState::Ruled { by, .. } = sidecar {
+        let message = format!(
+            "ServiceFence {by} selects every pod of this fence and rules. Nothing is lost by that; to have it otherwise, delete one of the \
+             two, or give this one a spec.workloadSelector.labels that is not part of the other's pods"
+        );
+        return Some(Said { kind: CONFLICT, holds: true, reason: "OverlappingFence", message });
+    }
     let SidecarState::Foreign = sidecar else { return None };
     let message = format!(
         "Sidecar {id} was made by somebody else, so it decides what the pods see, and learned hosts do not reach it. Delete it, or hand \
@@ -183,6 +227,53 @@ fn spec_valid(problems: &[String]) -> Said {
         };
     }
     Said { kind: SPEC_VALID, holds: false, reason: "LeftOut", message: problems.join("; ") }
+}
+
+/// What of a big fence does not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Truncated {
+    /// Dependencies shown without `hosts`.
+    pub shortened: usize,
+    /// Dependencies that are not in `status.domains`.
+    pub not_shown: usize,
+    /// Dependencies that are not in the Sidecar.
+    pub not_carried: usize,
+    /// More hosts were called than can be kept.
+    pub is_full: bool,
+}
+
+impl Truncated {
+    /// What does not fit of `total` dependencies; `None` if all does.
+    #[must_use]
+    pub fn sentence(&self, total: usize) -> Option<String> {
+        let mut parts = Vec::new();
+        if self.shortened > 0 {
+            parts.push(format!(
+                "{} are shown in status.domains without hosts, which would repeat the name",
+                self.shortened
+            ));
+        }
+        if self.not_shown > 0 {
+            parts.push(format!(
+                "{} are not shown in status.domains; they are in the Sidecar, and follow from spec and status.metricStatus",
+                self.not_shown
+            ));
+        }
+        if self.not_carried > 0 {
+            parts.push(format!("{} are not in the Sidecar: their calls take the global-sidecar", self.not_carried));
+        }
+        if self.is_full {
+            parts.push("more hosts were called than can be kept: their calls take the global-sidecar".to_owned());
+        }
+        let what = format!("of {total} dependencies, what does not fit into an object of the API server (1.5 MiB): ");
+        (!parts.is_empty()).then(|| what + &parts.join("; "))
+    }
+}
+
+fn listed(fences: &[ObjectRef]) -> String {
+    let names: Vec<String> = fences.iter().take(10).map(ToString::to_string).collect();
+    let more = fences.len().saturating_sub(names.len());
+    names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
 fn time(unix_seconds: i64) -> Time {

@@ -3,11 +3,13 @@
 //! Next: `enrollment`, `dependencies`, `sidecar` in that order.
 
 pub mod alias;
+pub mod budget;
 pub mod completion;
 pub mod conditions;
 pub mod dependencies;
 pub mod enrollment;
 pub mod host;
+pub mod overlap;
 pub mod pace;
 pub mod sidecar;
 pub mod validity;

@@ -7,10 +7,12 @@ mod evidence;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::ObjectRef;
-pub use evidence::{evidence_key, host_of_evidence};
+pub use evidence::{evidence_key, evidence_size, host_of_evidence};
 
 /// Hosts kept for one caller: a bound against a caller that makes up names.
 pub const MAX_HOSTS_PER_FENCE: usize = 10_000;
+/// Bytes of evidence kept for one caller, so that all of it always fits into its fence's status.
+pub const MAX_BYTES_PER_FENCE: usize = 1_000_000;
 
 /// What recording a call changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,14 +21,20 @@ pub enum Recorded {
     New,
     /// It was known; its first count stays, as in the original.
     Known,
-    /// The caller has too many hosts already.
+    /// The caller has too many hosts already, and had room until now.
     Full,
+    /// The caller had too many hosts before.
+    StillFull,
 }
 
 /// Evidence by fence name. A caller may have evidence before it has a fence, and keeps it when the fence is made anew.
 #[derive(Debug, Default)]
 pub struct Ledger {
     by_fence: BTreeMap<ObjectRef, BTreeMap<String, String>>,
+    /// Bytes that the evidence of each fence takes in its status.
+    bytes: BTreeMap<ObjectRef, usize>,
+    /// Fences with calls of hosts that there was no room for.
+    full: BTreeSet<ObjectRef>,
 }
 
 impl Ledger {
@@ -37,10 +45,14 @@ impl Ledger {
         if evidence.contains_key(&key) {
             return Recorded::Known;
         }
-        if evidence.len() >= MAX_HOSTS_PER_FENCE {
-            return Recorded::Full;
+        let count = count.to_string();
+        let bytes = self.bytes.entry(fence.clone()).or_default();
+        let size = evidence_size(&key, &count);
+        if evidence.len() >= MAX_HOSTS_PER_FENCE || *bytes + size > MAX_BYTES_PER_FENCE {
+            return if self.full.insert(fence.clone()) { Recorded::Full } else { Recorded::StillFull };
         }
-        evidence.insert(key, count.to_string());
+        *bytes += size;
+        evidence.insert(key, count);
         Recorded::New
     }
 
@@ -53,6 +65,8 @@ impl Ledger {
         for (key, count) in metric_status {
             evidence.entry(key.clone()).or_insert_with(|| count.clone());
         }
+        let bytes = evidence.iter().map(|(key, count)| evidence_size(key, count)).sum();
+        self.bytes.insert(fence.clone(), bytes);
     }
 
     /// The evidence of one fence: `{destination_service="HOST"}` to a count.
@@ -71,6 +85,14 @@ impl Ledger {
     /// Forgets a caller whose fence and Service are both gone.
     pub fn forget(&mut self, fence: &ObjectRef) {
         self.by_fence.remove(fence);
+        self.bytes.remove(fence);
+        self.full.remove(fence);
+    }
+
+    /// Whether there were hosts of this fence that there was no room for.
+    #[must_use]
+    pub fn is_full(&self, fence: &ObjectRef) -> bool {
+        self.full.contains(fence)
     }
 }
 
@@ -107,5 +129,12 @@ mod tests {
             ledger.record(&fence, &format!("h{number}.example"), 1);
         }
         assert_eq!(ledger.record(&fence, "one.more", 1), Recorded::Full);
+        assert_eq!(ledger.record(&fence, "two.more", 1), Recorded::StillFull);
+        assert!(ledger.is_full(&fence));
+        let long = ObjectRef::new("default", "long");
+        let host = |number: usize| format!("{number:05}.{}", "x".repeat(244));
+        let fitting = (0..10_000).take_while(|number| ledger.record(&long, &host(*number), 1) == Recorded::New).count();
+        assert_eq!(fitting, 3_533, "ten thousand names of 250 bytes do not fit into a status");
+        assert!(serde_json::to_vec(ledger.evidence(&long).unwrap()).unwrap().len() <= MAX_BYTES_PER_FENCE);
     }
 }

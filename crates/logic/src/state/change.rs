@@ -81,7 +81,20 @@ pub enum Change {
         /// meanwhile must not be overwritten.
         uid: Option<String>,
     },
-    /// Delete the Sidecar of a fence that is not enabled.
+    /// Take over a Sidecar that its user hands over.
+    AdoptSidecar {
+        /// Name of the fence and of the Sidecar.
+        id: ObjectRef,
+        /// Identity of the fence that will own it.
+        owner_uid: String,
+        /// Labels that it gets.
+        labels: Labels,
+        /// What of its spec is replaced.
+        spec: Box<SidecarSpec>,
+        /// Its identity: another Sidecar of this name stays.
+        uid: String,
+    },
+    /// Delete the Sidecar of a fence that is not enabled, or whose pods another fence rules.
     DeleteSidecar {
         /// Its name.
         id: ObjectRef,
@@ -99,6 +112,7 @@ impl Change {
             | Self::DeleteFence { id, .. }
             | Self::WriteStatus { id, .. }
             | Self::ApplySidecar { id, .. }
+            | Self::AdoptSidecar { id, .. }
             | Self::DeleteSidecar { id, .. } => id,
         }
     }
@@ -112,6 +126,7 @@ impl Change {
             Self::WriteStatus { .. } => "write_status",
             Self::ApplySidecar { uid: None, .. } => "create_sidecar",
             Self::ApplySidecar { uid: Some(_), .. } => "update_sidecar",
+            Self::AdoptSidecar { .. } => "adopt_sidecar",
             Self::DeleteSidecar { .. } => "delete_sidecar",
         }
     }

@@ -128,7 +128,11 @@ impl State {
                     self.dirty.insert(fence);
                 }
                 Recorded::Known => self.learned.known += 1,
-                Recorded::Full => self.learned.skip("too_many_hosts"),
+                Recorded::Full => {
+                    self.learned.skip("too_many_hosts");
+                    self.dirty.insert(fence);
+                }
+                Recorded::StillFull => self.learned.skip("too_many_hosts"),
             }
         }
     }

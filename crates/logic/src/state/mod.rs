@@ -4,6 +4,7 @@
 
 mod change;
 mod learn;
+mod notice;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,9 +13,11 @@ use std::time::Duration;
 pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
 use learn::WaitingCalls;
+pub use notice::Notice;
 
 use crate::fence::alias::Aliases;
 use crate::fence::conditions::Condition;
+use crate::fence::overlap::Claims;
 use crate::fence::pace::Pace;
 use crate::fence::validity::setting_problems;
 use crate::index::Index;
@@ -34,6 +37,10 @@ pub struct State {
     problems: Vec<String>,
     index: Index,
     ledger: Ledger,
+    /// Which pods the fences want.
+    claims: Claims,
+    /// What there is to tell.
+    notices: Vec<Notice>,
     learned: Learned,
     /// Kinds whose first full list has not come yet; until then nothing is planned, because what is missing may only be late.
     unlisted: BTreeSet<Kind>,
@@ -60,6 +67,10 @@ struct Work {
     /// is news of the fence, its Sidecar or its Service.
     futile: Vec<Change>,
     pace: Pace,
+    /// The rhythm of the status: as that of the Sidecar, but nothing is gathered.
+    status_pace: Pace,
+    /// What there is to tell once the write on its way is made.
+    notices: Vec<Notice>,
     /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
     refused_sidecar: Option<String>,
     refused_status: Option<String>,
@@ -89,6 +100,8 @@ impl State {
             problems: problems.clone(),
             index: Index::default(),
             ledger: Ledger::default(),
+            claims: Claims::default(),
+            notices: Vec::new(),
             learned: Learned::default(),
             unlisted: Kind::ALL.into(),
             dirty: BTreeSet::new(),
@@ -164,6 +177,7 @@ impl State {
         }
         self.heard(kind, &id);
         self.mark_affected(kind, &id);
+        self.refresh_claim(kind, &id);
         for address in addresses {
             self.retry_waiting(address, now);
         }
@@ -204,6 +218,7 @@ impl State {
             self.ledger.forget(id);
         }
         self.mark_affected(kind, id);
+        self.refresh_claim(kind, id);
     }
 
     /// Marks the fences that an object can matter to.
@@ -246,8 +261,9 @@ impl State {
         if !matches!(outcome, Outcome::Failed) {
             work.failures = 0;
         }
+        let notices = std::mem::take(&mut work.notices);
         let refusal = match &change {
-            Some(Change::ApplySidecar { .. }) => Some(&mut work.refused_sidecar),
+            Some(Change::ApplySidecar { .. } | Change::AdoptSidecar { .. }) => Some(&mut work.refused_sidecar),
             Some(Change::WriteStatus { .. }) => Some(&mut work.refused_status),
             _ => None,
         };
@@ -257,12 +273,17 @@ impl State {
         // Whether nothing has happened since: then there is no use in making the same change again.
         let settled = match outcome {
             Outcome::Stored(stored) => {
-                if matches!(change, Some(Change::ApplySidecar { .. })) {
-                    work.pace.written(now.monotonic);
+                self.notices.extend(notices);
+                match &change {
+                    Some(Change::ApplySidecar { .. }) => work.pace.written(now.monotonic),
+                    Some(Change::WriteStatus { .. }) => work.status_pace.written(now.monotonic),
+                    _ => {}
                 }
                 match stored {
                     Some(object) if !deleted => {
-                        self.index.apply((*object).clone());
+                        if self.index.apply((*object).clone()) {
+                            self.refresh_claim(object.kind(), &id);
+                        }
                         self.is_known(&object)
                     }
                     Some(_) => false,

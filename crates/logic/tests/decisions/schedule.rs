@@ -53,6 +53,11 @@ pub(crate) fn mk_objects(dice: &mut Dice) -> Vec<Value> {
     let mut objects = Vec::new();
     for (at, namespace) in ["default", "test"].into_iter().enumerate() {
         objects.push(mk_namespace(namespace, labels[dice.below(3)]));
+        if dice.one_in(3) {
+            // A fence of the same pods as s1's, and maybe of more.
+            let spec = json!({"enable": true, "workloadSelector": {"labels": {"app": "s1"}}, "host": {"w.example.com": {}}});
+            objects.push(mk_fence(namespace, ["a-same", "t-same"][dice.below(2)], spec));
+        }
         for number in 0..4 {
             let name = format!("s{number}");
             let mut service = mk_service(namespace, &name, labels[dice.below(3)]);

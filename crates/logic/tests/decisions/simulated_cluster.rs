@@ -184,6 +184,10 @@ fn merged(known: &Value, body: &Value) -> Value {
     }
     merged["metadata"]["ownerReferences"] = body["metadata"]["ownerReferences"].clone();
     let labels = body["metadata"]["labels"].as_object().cloned().unwrap_or_else(Map::new);
+    // The one label that we ever set goes when it is no longer applied.
+    if let Some(known) = merged["metadata"].get_mut("labels").and_then(Value::as_object_mut) {
+        known.retain(|label, _| label != "istio.io/rev" || labels.contains_key(label));
+    }
     for (label, value) in labels {
         merged["metadata"]["labels"][label] = value;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lazyload_api::service_fence::{Destinations, DomainStatus};
 
+use crate::fence::budget::hosts_of;
 use crate::state::State;
 use crate::types::Fence;
 
@@ -28,7 +29,8 @@ impl State {
             }
             let until = *work.leaving.entry(host.clone()).or_insert(now + GRACE);
             if until > now {
-                let leaving = Destinations { hosts: known.hosts.clone(), status: DomainStatus::ExpireWait };
+                let hosts = hosts_of(host, known).into_owned();
+                let leaving = Destinations { hosts, status: DomainStatus::ExpireWait };
                 domains.insert(host.clone(), leaving);
                 next = Some(next.map_or(until, |next| next.min(until)));
             }

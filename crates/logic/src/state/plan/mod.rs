@@ -1,8 +1,10 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
 //! harmless: the fence, then what is known in its status, then the Sidecar that follows from it, then how the fence is doing.
-//! Next: `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar.
+//! Next: `leaving` for domains on their way out, `status` for what is known, `overlap` for the fence that rules shared pods,
+//! `sidecar` for the Sidecar.
 
 mod leaving;
+mod overlap;
 mod sidecar;
 mod status;
 
@@ -86,6 +88,9 @@ impl State {
                 if let Change::WriteStatus { status, .. } = &change {
                     work.attempted.clone_from(&status.conditions);
                 }
+                let notices = self.notices_of(&change);
+                let work = self.by_fence.entry(id.clone()).or_default();
+                work.notices = notices;
                 work.in_flight = Some(change.clone());
                 if matches!(change, Change::ApplySidecar { .. }) {
                     work.pace.departed();
@@ -140,16 +145,15 @@ impl State {
         problems.extend(leave_out(&mut domains, is_told));
         problems.extend(self.problems.iter().cloned());
         let found = Found { domains: &domains, problems: &problems };
-        if let Some(change) = self.look_at_status(fence, &found, futile, now) {
-            return Verdict::Write(change);
+        let mut verdict = self.look_at_status(fence, &found, futile, now);
+        if matches!(verdict, Verdict::Nothing) {
+            verdict = self.look_at_workload(fence, &domains, futile, now);
         }
-        match self.look_at_sidecar(fence, &domains, futile, now) {
-            Verdict::Nothing => {
-                if let Some(change) = self.look_at_conditions(fence, &found, futile, now) {
-                    return Verdict::Write(change);
-                }
-                alarm.map_or(Verdict::Nothing, Verdict::Wait)
-            }
+        if matches!(verdict, Verdict::Nothing) {
+            verdict = self.look_at_conditions(fence, &found, futile, now);
+        }
+        match verdict {
+            Verdict::Nothing => alarm.map_or(Verdict::Nothing, Verdict::Wait),
             Verdict::Wait(at) => Verdict::Wait(alarm.map_or(at, |alarm| alarm.min(at))),
             write @ Verdict::Write(_) => write,
         }

@@ -59,9 +59,11 @@ fn is_as_desired(sidecar: &Sidecar, fence: &Fence, spec: &SidecarSpec, labels: &
         && sidecar.spec.egress == spec.egress
         && sidecar.spec.workload_selector == spec.workload_selector
         && labels.iter().all(|(key, value)| sidecar.labels.get(key) == Some(value))
+        // One that the fence has no longer goes too.
+        && sidecar.labels.get(names::REVISION_LABEL) == labels.get(names::REVISION_LABEL)
 }
 
-fn sidecar_labels(fence: &Fence) -> Labels {
+pub(super) fn sidecar_labels(fence: &Fence) -> Labels {
     let revision = fence.labels.get_key_value(names::REVISION_LABEL);
     revision.map(|(key, value)| (key.clone(), value.clone())).into_iter().collect()
 }
