@@ -1,10 +1,11 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `plan` for what is written, `change` for the words between here and the writer.
+//! Next: `learn` for calls, `standing` for how long a Sidecar is as it is, `plan` for what is written, `change` for the words between here and the writer.
 
 mod change;
 mod learn;
 mod plan;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,8 +13,10 @@ use std::time::Duration;
 pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
 use learn::WaitingCalls;
+use standing::Standing;
 
 use crate::fence::alias::Aliases;
+use crate::fence::delivery::Delivery;
 use crate::fence::pace::Pace;
 use crate::index::Index;
 use crate::ledger::Ledger;
@@ -38,6 +41,7 @@ pub struct State {
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    delivery: Delivery,
 }
 
 /// What is going on with one fence.
@@ -56,6 +60,7 @@ struct Work {
     /// is news of the fence, its Sidecar or its Service.
     futile: Vec<Change>,
     pace: Pace,
+    standing: Standing,
     /// Domains on their way out, and when they go.
     leaving: BTreeMap<String, Duration>,
 }
@@ -84,6 +89,7 @@ impl State {
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            delivery: Delivery::default(),
         };
         (state, problems)
     }
@@ -92,7 +98,7 @@ impl State {
     pub fn on(&mut self, event: Event, now: Now) {
         match event {
             Event::Applied(object) => self.applied(*object, now),
-            Event::Deleted(kind, id) => self.deleted(kind, &id),
+            Event::Deleted(kind, id) => self.deleted(kind, &id, now),
             Event::Listed(kind) => {
                 if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
                     self.retry_all_waiting(now);
@@ -148,7 +154,7 @@ impl State {
             }
             _ => {}
         }
-        if !self.index.apply(object) {
+        if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
@@ -180,8 +186,8 @@ impl State {
         }
     }
 
-    fn deleted(&mut self, kind: Kind, id: &ObjectRef) {
-        self.index.delete(kind, id);
+    fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
+        self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
             && let Some(work) = self.by_fence.get_mut(id)
@@ -225,6 +231,8 @@ impl State {
         }
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
+        let ours = self.index.sidecars().filter(|sidecar| sidecar.owner_uid.is_some());
+        self.dirty.extend(ours.map(|sidecar| sidecar.id.clone()));
     }
 
     fn finished(&mut self, id: ObjectRef, outcome: Outcome, now: Now) {
@@ -238,12 +246,12 @@ impl State {
         // Whether nothing has happened since: then there is no use in making the same change again.
         let settled = match outcome {
             Outcome::Stored(stored) => {
-                if matches!(change, Some(Change::ApplySidecar { .. })) {
+                if matches!(change, Some(Change::ApplySidecar { begins: true, .. })) {
                     work.pace.written(now.monotonic);
                 }
                 match stored {
                     Some(object) if !deleted => {
-                        self.index.apply((*object).clone());
+                        self.take_in((*object).clone(), now.monotonic);
                         self.is_known(&object)
                     }
                     Some(_) => false,
