@@ -16,6 +16,8 @@ pub const SERVICE_FENCED_LABEL: &str = "slime.io/serviceFenced";
 pub const CREATED_BY_LABEL: &str = "app.kubernetes.io/created-by";
 /// Value of [`CREATED_BY_LABEL`] on fences that the controller made.
 pub const FENCE_CONTROLLER: &str = "fence-controller";
+/// Annotation by which a user hands a Sidecar over to the fence of its name: `"true"`.
+pub const ADOPT_ANNOTATION: &str = "lazyload.slime.io/adopt";
 /// Istio's revision label.
 pub const REVISION_LABEL: &str = "istio.io/rev";
 
@@ -40,6 +42,8 @@ pub const TO_GLOBAL_SIDECAR: &str = "to-global-sidecar";
 pub const GLOBAL_SIDECAR_ROUTES: &str = "global-sidecar-routes";
 /// EnvoyFilter that makes the global-sidecar's proxy log to the controller.
 pub const GLOBAL_SIDECAR_ACCESS_LOG: &str = "global-sidecar-accesslog";
+/// EnvoyFilter that leaves the caller's identity in requests that pass the global-sidecar.
+pub const GLOBAL_SIDECAR_METADATA_EXCHANGE: &str = "global-sidecar-metadata-exchange-remove";
 /// Proxy metadata key by which EnvoyFilters recognise a global-sidecar's proxy.
 pub const SLIME_APP_METADATA: &str = "SLIME_APP";
 /// Value of [`SLIME_APP_METADATA`].

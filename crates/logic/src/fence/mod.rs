@@ -4,9 +4,12 @@
 
 pub mod alias;
 pub mod completion;
+pub mod conditions;
 pub mod delivery;
 pub mod dependencies;
 pub mod enrollment;
+pub mod host;
 pub mod pace;
 pub mod sidecar;
 pub mod switch;
+pub mod validity;

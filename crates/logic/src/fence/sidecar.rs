@@ -7,6 +7,7 @@ use lazyload_api::names;
 use lazyload_api::service_fence::{Destinations, DomainStatus};
 
 use super::completion::service_host;
+use super::host::check_entry;
 use super::switch::Form;
 use crate::index::Index;
 use crate::settings::{GlobalSidecarMode, Settings};
@@ -66,7 +67,8 @@ pub fn desired_hosts(
         }
         GlobalSidecarMode::Cluster => {}
     }
-    hosts
+    // One that Istio's admission refuses would keep the whole Sidecar from being written; `validity` tells of it.
+    hosts.into_iter().filter(|entry| check_entry(entry).is_ok()).collect()
 }
 
 #[cfg(test)]

@@ -378,7 +378,7 @@ fn a_farewell_that_is_refused_is_final() {
     let changes = mesh.world.plan();
     assert!(matches!(changes[..], [Change::ApplySidecar { owner_uid: None, .. }]));
     // As in a namespace that is being deleted.
-    mesh.world.finish(&changes[0], Outcome::Rejected);
+    mesh.world.finish(&changes[0], Outcome::Rejected("the namespace is being terminated".to_owned()));
     mesh.world.settle_within(Duration::from_secs(600));
     assert_eq!(spec(&mesh.world), None);
 }
