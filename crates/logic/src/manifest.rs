@@ -23,22 +23,24 @@ pub fn body(change: &Change) -> Option<Value> {
             "metadata": {"namespace": &*id.namespace, "name": &*id.name},
             "status": status,
         })),
-        Change::ApplySidecar { id, owner_uid, labels, spec, uid } => {
-            Some(sidecar(id, owner_uid, labels, spec, uid.as_deref()))
+        Change::ApplySidecar { id, owner_uid, labels, spec, uid, .. } => {
+            Some(sidecar(id, owner_uid.as_deref(), labels, spec, uid.as_deref()))
         }
         Change::AdoptSidecar { id, owner_uid, labels, spec, uid } => {
-            Some(sidecar(id, owner_uid, labels, spec, Some(uid)))
+            Some(sidecar(id, Some(owner_uid), labels, spec, Some(uid)))
         }
         Change::DeleteFence { .. } | Change::DeleteSidecar { .. } => None,
     }
 }
 
-fn sidecar(id: &ObjectRef, owner_uid: &str, labels: &Labels, spec: &SidecarSpec, uid: Option<&str>) -> Value {
+fn sidecar(id: &ObjectRef, owner_uid: Option<&str>, labels: &Labels, spec: &SidecarSpec, uid: Option<&str>) -> Value {
     let mut metadata = json!({
         "namespace": &*id.namespace,
         "name": &*id.name,
-        "ownerReferences": [owner(id, owner_uid)],
     });
+    if let (Some(metadata), Some(owner_uid)) = (metadata.as_object_mut(), owner_uid) {
+        metadata.insert("ownerReferences".to_owned(), json!([owner(id, owner_uid)]));
+    }
     if let Some(metadata) = metadata.as_object_mut().filter(|_| !labels.is_empty()) {
         metadata.insert("labels".to_owned(), json!(labels));
     }

@@ -1,11 +1,12 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `plan` for what is written, `change` for the words between here and the writer.
+//! Next: `learn` for calls, `standing` for how long a Sidecar is as it is, `plan` for what is written, `change` for the words between here and the writer.
 
 mod change;
 mod learn;
 mod notice;
 mod plan;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,9 +15,11 @@ pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
 use learn::WaitingCalls;
 pub use notice::Notice;
+use standing::Standing;
 
 use crate::fence::alias::Aliases;
 use crate::fence::conditions::Condition;
+use crate::fence::delivery::Delivery;
 use crate::fence::overlap::Claims;
 use crate::fence::pace::Pace;
 use crate::fence::validity::setting_problems;
@@ -49,6 +52,7 @@ pub struct State {
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    delivery: Delivery,
 }
 
 /// What is going on with one fence.
@@ -71,6 +75,7 @@ struct Work {
     status_pace: Pace,
     /// What there is to tell once the write on its way is made.
     notices: Vec<Notice>,
+    standing: Standing,
     /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
     refused_sidecar: Option<String>,
     refused_status: Option<String>,
@@ -108,6 +113,7 @@ impl State {
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            delivery: Delivery::default(),
         };
         (state, problems)
     }
@@ -116,7 +122,7 @@ impl State {
     pub fn on(&mut self, event: Event, now: Now) {
         match event {
             Event::Applied(object) => self.applied(*object, now),
-            Event::Deleted(kind, id) => self.deleted(kind, &id),
+            Event::Deleted(kind, id) => self.deleted(kind, &id, now),
             Event::Listed(kind) => {
                 if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
                     self.retry_all_waiting(now);
@@ -172,7 +178,7 @@ impl State {
             }
             _ => {}
         }
-        if !self.index.apply(object) {
+        if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
@@ -205,8 +211,8 @@ impl State {
         }
     }
 
-    fn deleted(&mut self, kind: Kind, id: &ObjectRef) {
-        self.index.delete(kind, id);
+    fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
+        self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
             && let Some(work) = self.by_fence.get_mut(id)
@@ -251,6 +257,8 @@ impl State {
         }
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
+        let ours = self.index.sidecars().filter(|sidecar| sidecar.owner_uid.is_some());
+        self.dirty.extend(ours.map(|sidecar| sidecar.id.clone()));
     }
 
     fn finished(&mut self, id: ObjectRef, outcome: Outcome, now: Now) {
@@ -275,13 +283,13 @@ impl State {
             Outcome::Stored(stored) => {
                 self.notices.extend(notices);
                 match &change {
-                    Some(Change::ApplySidecar { .. }) => work.pace.written(now.monotonic),
+                    Some(Change::ApplySidecar { begins: true, .. }) => work.pace.written(now.monotonic),
                     Some(Change::WriteStatus { .. }) => work.status_pace.written(now.monotonic),
                     _ => {}
                 }
                 match stored {
                     Some(object) if !deleted => {
-                        if self.index.apply((*object).clone()) {
+                        if self.take_in((*object).clone(), now.monotonic) {
                             self.refresh_claim(object.kind(), &id);
                         }
                         self.is_known(&object)

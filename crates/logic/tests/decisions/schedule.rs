@@ -55,7 +55,8 @@ pub(crate) fn mk_objects(dice: &mut Dice) -> Vec<Value> {
         objects.push(mk_namespace(namespace, labels[dice.below(3)]));
         if dice.one_in(3) {
             // A fence of the same pods as s1's, and maybe of more.
-            let spec = json!({"enable": true, "workloadSelector": {"labels": {"app": "s1"}}, "host": {"w.example.com": {}}});
+            let spec =
+                json!({"enable": true, "workloadSelector": {"labels": {"app": "s1"}}, "host": {"w.example.com": {}}});
             objects.push(mk_fence(namespace, ["a-same", "t-same"][dice.below(2)], spec));
         }
         for number in 0..4 {

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use lazyload_api::istio::SidecarSpec;
 use lazyload_api::service_fence::{Destinations, DomainStatus};
 
 use super::sidecar::sidecar_labels;
@@ -12,7 +11,9 @@ use super::{Futile, Verdict};
 use crate::fence::budget::{fit_sidecar, hosts_of};
 use crate::fence::enrollment::is_automatic;
 use crate::fence::overlap::Claim;
-use crate::fence::sidecar::{desired_sidecar, workload_labels};
+use crate::fence::sidecar::{desired_hosts, sidecar_spec, workload_labels};
+use crate::fence::switch::{EVERYTHING, Form};
+use crate::settings::Switching;
 use crate::state::{Change, State};
 use crate::types::{Fence, Kind, Now, ObjectRef};
 
@@ -32,7 +33,7 @@ impl State {
     }
 
     fn claim(&self, id: &ObjectRef) -> Option<Claim> {
-        let fence = self.index.find_fence(id).filter(|fence| fence.spec.enable)?;
+        let fence = self.index.find_fence(id).filter(|fence| fence.spec.enable && !fence.deleting)?;
         let is_foreign = self.index.find_sidecar(id).is_some_and(|it| it.owner_uid.is_none() && !it.adopt);
         let workload = workload_labels(&self.settings, fence, &self.index).filter(|_| !is_foreign)?;
         Some(Claim { workload, automatic: is_automatic(&fence.labels), created: fence.created })
@@ -44,7 +45,9 @@ impl State {
         if let Some(ruler) = self.claims.ruler(&fence.id) {
             let Some(sidecar) = self.index.find_sidecar(&fence.id) else { return Verdict::Nothing };
             if self.is_served_by(ruler, fence, &fitting) {
-                return futile.write(Change::DeleteSidecar { id: fence.id.clone(), uid: sidecar.uid.clone() });
+                return self.see_off(fence, futile, now).unwrap_or_else(|| {
+                    futile.write(Change::DeleteSidecar { id: fence.id.clone(), uid: sidecar.uid.clone() })
+                });
             }
         } else if let Some(change) = self.adoption(fence, &fitting) {
             return futile.write(change);
@@ -56,7 +59,7 @@ impl State {
     /// not.
     pub(super) fn carried<'a>(&self, fence: &Fence, domains: &'a Domains) -> (Cow<'a, Domains>, usize) {
         let there: BTreeSet<&str> =
-            self.index.find_sidecar(&fence.id).into_iter().flat_map(|it| hosts(&it.spec)).collect();
+            self.index.find_sidecar(&fence.id).into_iter().flat_map(|it| Form::of(&it.spec).routed).collect();
         let is_in = |host: &str| there.contains(format!("*/{host}").as_str());
         let ruled = self.claims.ruled(&fence.id);
         if ruled.is_empty() {
@@ -86,24 +89,27 @@ impl State {
         let Some((sidecar, workload)) = sidecar.zip(workload) else { return false };
         let selected = sidecar.spec.workload_selector.as_ref().map(|selector| &selector.labels);
         let selects = selected.is_none_or(|labels| labels.iter().all(|(key, value)| workload.get(key) == Some(value)));
-        let there: BTreeSet<&str> = hosts(&sidecar.spec).collect();
-        let wanted = desired_sidecar(&self.settings, &fence.id, domains, &workload);
-        selects && hosts(&wanted).all(|host| there.contains(host))
+        let routed = Form::of(&sidecar.spec).routed;
+        let is_there = |host: &String| routed.contains(host.as_str()) || routed.contains(EVERYTHING);
+        selects && desired_hosts(&self.settings, &fence.id, domains).iter().all(is_there)
     }
 
     fn adoption(&self, fence: &Fence, domains: &Domains) -> Option<Change> {
         let sidecar = self.index.find_sidecar(&fence.id).filter(|it| it.owner_uid.is_none() && it.adopt)?;
         let workload = workload_labels(&self.settings, fence, &self.index).filter(|_| fence.spec.enable)?;
+        let hosts = desired_hosts(&self.settings, &fence.id, domains);
+        let hosts = hosts.iter().map(String::as_str).collect();
+        // The pods may have any cluster so far; `sidecar` takes it from there.
+        let form = match self.settings.switching {
+            Switching::Fastest => Form::settled(hosts),
+            Switching::Lossless => Form::first(hosts),
+        };
         Some(Change::AdoptSidecar {
             id: fence.id.clone(),
             owner_uid: fence.uid.clone(),
             labels: sidecar_labels(fence),
-            spec: Box::new(desired_sidecar(&self.settings, &fence.id, domains, &workload)),
+            spec: Box::new(sidecar_spec(&form, &workload)),
             uid: sidecar.uid.clone(),
         })
     }
-}
-
-fn hosts(spec: &SidecarSpec) -> impl Iterator<Item = &str> {
-    spec.egress.iter().flat_map(|listener| &listener.hosts).map(String::as_str)
 }
