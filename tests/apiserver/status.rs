@@ -256,7 +256,7 @@ async fn of_ten_thousand_long_names_as_many_are_kept_as_fit_and_the_rest_is_told
     let objects = &cluster.objects;
     objects.service("default", "mine", json!({})).await;
     objects.pod("default", "mine", MINE).await;
-    let controller = Controller::start(&cluster, &json!({}));
+    let mut controller = Controller::start(&cluster, &json!({}));
     controller.ready().await;
     objects.fence("default", "mine", json!({"enable": true})).await;
     told(&cluster, &controller, "mine", &[("Ready", "True Applied")]).await;

@@ -95,8 +95,8 @@ impl KubeWriter {
                 let stored = self.apply_sidecar(id, &body).await.map_err(refused)?;
                 convert::sidecar(stored).map(Object::Sidecar)
             }
-            (Change::AdoptSidecar { uid, .. }, Some(body)) => {
-                let stored = self.adopt_sidecar(id, uid, &body).await.map_err(refused)?;
+            (Change::AdoptSidecar { .. }, Some(body)) => {
+                let stored = self.adopt_sidecar(id, body).await.map_err(refused)?;
                 convert::sidecar(stored).map(Object::Sidecar)
             }
             (Change::DeleteFence { uid, .. }, _) => {
@@ -148,30 +148,22 @@ impl KubeWriter {
         applied
     }
 
-    /// Replaces of a user's Sidecar what a fence decides on, and its owners; the rest stays. Somebody else's write in between is a conflict.
-    async fn adopt_sidecar(&self, id: &ObjectRef, uid: &str, body: &Value) -> kube::Result<Sidecar> {
+    /// Replaces of a user's Sidecar what a fence decides on, and its owners; the rest stays. Only the one with the uid in the body, and only
+    /// if nobody has written it meanwhile.
+    async fn adopt_sidecar(&self, id: &ObjectRef, mut body: Value) -> kube::Result<Sidecar> {
         let api = self.api::<Sidecar>(id);
         let theirs = api.get(&id.name).await?;
-        let mut spec = body["spec"].clone();
-        for key in theirs.spec.workload_selector.iter().flat_map(|selector| selector.labels.keys()) {
-            let labels = &mut spec["workloadSelector"]["labels"];
-            if labels.get(key).is_none() {
-                // In a merge patch this takes the label out.
-                labels[key] = Value::Null;
+        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("resourceVersion".to_owned(), json!(theirs.metadata.resource_version));
+        }
+        if let Some(labels) = body.pointer_mut("/spec/workloadSelector/labels").and_then(Value::as_object_mut) {
+            for key in theirs.spec.workload_selector.iter().flat_map(|selector| selector.labels.keys()) {
+                // In a merge patch null takes a label out.
+                labels.entry(key).or_insert(Value::Null);
             }
         }
-        let metadata = json!({
-            "uid": uid, "resourceVersion": theirs.metadata.resource_version,
-            "ownerReferences": body["metadata"]["ownerReferences"], "labels": body["metadata"]["labels"],
-        });
-        let mut patch = json!({"metadata": metadata, "spec": spec});
-        if body["metadata"].get("labels").is_none()
-            && let Some(metadata) = patch["metadata"].as_object_mut()
-        {
-            metadata.remove("labels");
-        }
         let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        api.patch(&id.name, &params, &Patch::Merge(&patch)).await
+        api.patch(&id.name, &params, &Patch::Merge(&body)).await
     }
 
     /// Changes a Sidecar of ours so that it outlives its owner. In one request, whoever owns which field, because Kubernetes is about to
