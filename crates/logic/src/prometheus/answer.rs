@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::template::Query;
 use super::Samples;
+use super::template::Query;
 use crate::ledger::host_of_evidence;
 use crate::observation::authority;
 use crate::types::ObjectRef;
@@ -217,7 +217,10 @@ mod tests {
             series(&json!({"request_host": "four.z"}), "4"),
         ]));
         let found = found.unwrap();
-        assert_eq!(found.fences[&ObjectRef::new("x", "a")].keys().collect::<Vec<_>>(), [r#"{request_host="one.z:80"}"#]);
+        assert_eq!(
+            found.fences[&ObjectRef::new("x", "a")].keys().collect::<Vec<_>>(),
+            [r#"{request_host="one.z:80"}"#]
+        );
         assert_eq!(found.fences[&ObjectRef::new("y", "b")].keys().collect::<Vec<_>>(), [r#"{request_host="two.z"}"#]);
     }
 

@@ -14,9 +14,28 @@ use super::template::Variable;
 const AGGREGATIONS: &[&str] = &["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar"];
 /// Functions of each series alone, which keep its labels.
 const FUNCTIONS: &[&str] = &[
-    "abs", "avg_over_time", "ceil", "changes", "clamp", "clamp_max", "clamp_min", "count_over_time", "delta", "deriv",
-    "floor", "idelta", "increase", "irate", "last_over_time", "max_over_time", "min_over_time", "present_over_time",
-    "rate", "resets", "round", "sum_over_time",
+    "abs",
+    "avg_over_time",
+    "ceil",
+    "changes",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "count_over_time",
+    "delta",
+    "deriv",
+    "floor",
+    "idelta",
+    "increase",
+    "irate",
+    "last_over_time",
+    "max_over_time",
+    "min_over_time",
+    "present_over_time",
+    "rate",
+    "resets",
+    "round",
+    "sum_over_time",
 ];
 
 /// A query that can be asked for many fences at once.
@@ -114,9 +133,8 @@ fn keep_labels(query: &mut Expr, labels: &BTreeMap<String, Variable>, added: &mu
         }
         Expr::Call(call) => call.args.iter_mut().try_for_each(|argument| keep_labels(argument, labels, added)),
         Expr::Aggregation(aggregation) => {
-            let by = aggregation
-                .grouping
-                .get_or_insert_with(|| Grouping { action: GroupingAction::By, labels: Vec::new() });
+            let by =
+                aggregation.grouping.get_or_insert_with(|| Grouping { action: GroupingAction::By, labels: Vec::new() });
             added.retain(|label| !by.labels.contains(label));
             by.labels.extend(added.iter().cloned());
             keep_within(&mut aggregation.expr, labels)
@@ -155,7 +173,9 @@ fn fill(query: &mut Expr, values: &BTreeMap<Variable, BTreeSet<&str>>) {
 
 fn fill_matchers(selector: &mut VectorSelector, values: &BTreeMap<Variable, BTreeSet<&str>>) {
     for matcher in &mut selector.matchers {
-        let Some(of_variable) = Variable::of(&matcher.value).and_then(|variable| values.get(&variable)) else { continue };
+        let Some(of_variable) = Variable::of(&matcher.value).and_then(|variable| values.get(&variable)) else {
+            continue;
+        };
         // A hyphen needs no escape outside of a class, and Prometheus is faster on plain alternatives.
         let names = of_variable.iter().map(|value| regex::escape(value).replace("\\-", "-"));
         matcher.value = names.collect::<Vec<_>>().join("|");

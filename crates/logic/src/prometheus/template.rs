@@ -103,16 +103,16 @@ impl Template {
 
     /// The query about one fence. Names of Kubernetes objects need no escape; what is not such a name must not end the quotes.
     fn text_for(&self, fence: &ObjectRef) -> String {
-        Variable::ALL.into_iter().fold(self.text.clone(), |text, variable| {
-            text.replace(variable.name(), &escaped(variable.value(fence)))
-        })
+        Variable::ALL
+            .into_iter()
+            .fold(self.text.clone(), |text, variable| text.replace(variable.name(), &escaped(variable.value(fence))))
     }
 }
 
 fn batched(batch: &Batch, fences: BTreeSet<ObjectRef>) -> Query {
-    let values = Variable::ALL.into_iter().map(|variable| {
-        (variable, fences.iter().map(|fence| variable.value(fence)).collect())
-    });
+    let values = Variable::ALL
+        .into_iter()
+        .map(|variable| (variable, fences.iter().map(|fence| variable.value(fence)).collect()));
     let text = batch.text(&values.collect());
     Query { text, fences, labels: batch.labels.clone(), added: batch.added.clone() }
 }
@@ -158,7 +158,9 @@ mod tests {
     fn the_seeds_query_is_asked_once_for_all_fences() {
         assert_eq!(
             texts(SEED, &[("default", "productpage"), ("default", "v1.reviews"), ("test", "a-b")], 10),
-            [r#"sum by (destination_service, source_app) (istio_requests_total{source_app=~"a-b|productpage|v1\\.reviews", reporter="destination"})"#]
+            [
+                r#"sum by (destination_service, source_app) (istio_requests_total{source_app=~"a-b|productpage|v1\\.reviews", reporter="destination"})"#
+            ]
         );
         assert_eq!(Template::new(SEED).reading(), Reading::Counter);
     }

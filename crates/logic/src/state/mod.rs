@@ -1,9 +1,10 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `plan` for what is written, `change` for the words between here and the writer.
+//! Next: `learn` for calls, `measure` for Prometheus' answers, `plan` for what is written, `change` for the words between here and the writer.
 
 mod change;
 mod learn;
+mod measure;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +13,12 @@ use std::time::Duration;
 pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
 use learn::WaitingCalls;
+pub use measure::Interest;
 
 use crate::fence::alias::Aliases;
 use crate::fence::pace::Pace;
 use crate::index::Index;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Windows};
 use crate::settings::Settings;
 use crate::types::{Kind, Now, Object, ObjectRef};
 
@@ -38,6 +40,7 @@ pub struct State {
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    windows: Windows,
 }
 
 /// What is going on with one fence.
@@ -84,6 +87,7 @@ impl State {
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            windows: Windows::default(),
         };
         (state, problems)
     }
@@ -99,6 +103,7 @@ impl State {
                 }
             }
             Event::Called(calls) => self.called(calls, now),
+            Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
             Event::Heal => self.heal(),
         }
@@ -191,6 +196,7 @@ impl State {
         let gone = self.index.find_fence(id).is_none() && self.index.find_service(id).is_none();
         if matches!(kind, Kind::Fence | Kind::Service) && gone {
             self.ledger.forget(id);
+            self.windows.forget(id);
         }
         self.mark_affected(kind, id);
     }

@@ -60,7 +60,7 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
         ),
         (
             "/module/0/metric",
-            json!({"prometheus": {"address": "http://p:9090"}}),
+            json!({"prometheus": {"address": "http://p:9090", "handlers": {"destination": {"query": "sum(x)"}}}}),
             "spec.module[0].general.metricSourceType: learning from Prometheus is not supported yet; set metricSourceType: accesslog",
         ),
         (

@@ -17,6 +17,7 @@ impl State {
         futile: &mut Futile,
     ) -> Option<Change> {
         let mut metric_status = fence.status.metric_status.clone();
+        metric_status.retain(|key, _| !self.ledger.is_expired(&fence.id, key));
         if let Some(evidence) = self.ledger.evidence(&fence.id) {
             metric_status.extend(evidence.iter().map(|(key, count)| (key.clone(), count.clone())));
         }
