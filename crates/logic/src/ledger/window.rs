@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_counter_that_starts_anew_or_is_missing_for_a_while_goes_on() {
         assert_eq!(gone_at(200, Reading::Counter, |minute| Some(minute % 50)), None);
-        assert_eq!(gone_at(100, Reading::Counter, |minute| (minute < 20 || minute > 70).then_some(minute)), None);
+        assert_eq!(gone_at(100, Reading::Counter, |minute| (!(20..=70).contains(&minute)).then_some(minute)), None);
     }
 
     #[test]
