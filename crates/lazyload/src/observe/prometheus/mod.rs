@@ -8,6 +8,9 @@ mod counters;
 mod round;
 mod ticker;
 
+#[cfg(test)]
+mod conversation;
+
 pub(crate) use counters::PrometheusCounters;
 pub(crate) use ticker::{Question, run};
 
