@@ -15,8 +15,8 @@ use lazyload_logic::settings::Prometheus;
 
 use super::access::{self, AccessError};
 
-/// Largest answer, in bytes: 1,000 fences of 100 hosts are a tenth of it.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Largest answer, in bytes: about 1,000 fences of 100 hosts. Beyond it fewer fences are asked about at once.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// Longest that a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
 /// What of an unreadable answer is repeated in the log.

@@ -126,7 +126,7 @@ async fn one_fence_that_fails_stops_no_other() {
 
 #[tokio::test]
 async fn an_answer_without_end_is_cut() {
-    let server = server(Box::new(|_| Some((200, " ".repeat(65 * 1024 * 1024))))).await;
+    let server = server(Box::new(|_| Some((200, " ".repeat(17 * 1024 * 1024))))).await;
     let counters = PrometheusCounters::default();
     ask(&mut Asked::new("h", BATCHED), &settings(&server.address, Access::default()), &["a"], &counters).await;
     assert_eq!(outcomes(&counters), BTreeMap::from([("too_large", 1)]));

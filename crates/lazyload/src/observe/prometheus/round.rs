@@ -65,7 +65,7 @@ impl Asked {
         };
         let mut answers = futures::stream::iter(queries.into_iter().map(ask)).buffer_unordered(AT_ONCE);
         let mut told = Told { handler: self.name.clone(), reading: self.template.reading(), fences: BTreeMap::new() };
-        let (mut failed, mut first, mut too_large, mut answered) = (0, None, false, false);
+        let (mut failed, mut first, mut too_large, mut answered) = (0, None::<Failure>, false, false);
         while let Some((query, answer)) = answers.next().await {
             match answer {
                 Some(Ok(found)) => {
@@ -78,7 +78,10 @@ impl Asked {
                     failed += 1;
                     counters.failed(&failure);
                     too_large |= failure.is_about_size() && query.fences.len() > 1;
-                    first.get_or_insert(failure);
+                    // Of several reasons always the same one, so that the log does not go back and forth.
+                    if first.as_ref().is_none_or(|first| failure.index() < first.index()) {
+                        first = Some(failure);
+                    }
                 }
                 None => failed += 1,
             }
