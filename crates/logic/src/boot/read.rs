@@ -5,7 +5,10 @@ use lazyload_api::names;
 use lazyload_api::slime_boot::SlimeBootSpec;
 use serde_json::{Value, json};
 
-use super::{BootError, Controller, GlobalSidecar, Image, Installation, effective, refuse, values};
+use super::meta::merged;
+use super::{
+    BootError, Controller, FilterNames, GlobalSidecar, Image, Installation, dispatch, effective, refuse, values,
+};
 use crate::settings::reader::Reader;
 use crate::settings::{Context, Settings, SettingsError, resolve};
 
@@ -65,6 +68,10 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     }
 
     let image = values::image(&spec.key("image"), None)?;
+    let global_sidecar = global_sidecar(&component, &settings, &image)?;
+    let ports = global_sidecar.as_ref().map_or(settings.wormhole_ports.as_slice(), |sidecar| &sidecar.ports);
+    let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
+    let (dispatches, warnings) = dispatch::dispatches(&settings, &seen_by_templates, ports, module.path())?;
     let installation = Installation {
         namespace,
         istio_namespace,
@@ -73,12 +80,14 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
             "a list of Secret references, each with a name",
         )?
         .into(),
-        global_sidecar: global_sidecar(&component, &settings, &image)?,
+        global_sidecar,
+        dispatches,
         controller: controller(&spec, image)?,
         settings,
         config,
     };
-    Ok(Reading { installation: Some(installation), warnings: written.warnings })
+    let warnings = [written.warnings, warnings].concat();
+    Ok(Reading { installation: Some(installation), warnings })
 }
 
 fn text_or(reader: &Reader<'_>, default: &str) -> Result<String, BootError> {
@@ -179,6 +188,7 @@ fn global_sidecar(
         image: values::image(&component.key("image"), Some(image))?,
         ports,
         fallback_port,
+        filters: filter_names(component)?,
         probe_port,
         replicas: component.key("replicas").count().map_err(BootError::from_reader)?.unwrap_or(1),
         labels: inject_labels(&inject)?,
@@ -187,6 +197,14 @@ fn global_sidecar(
         affinity: values::object::<core::Affinity>(&component.key("affinity"), "an affinity")?,
         tolerations: values::items::<core::Toleration>(&component.key("tolerations"), "a list of tolerations")?.into(),
     }))
+}
+
+fn filter_names(component: &Reader<'_>) -> Result<FilterNames, BootError> {
+    Ok(if component.key("legacyFilterName").flag().map_err(BootError::from_reader)? {
+        FilterNames { manager: "envoy.http_connection_manager", router: "envoy.router" }
+    } else {
+        FilterNames { manager: "envoy.filters.network.http_connection_manager", router: "envoy.filters.http.router" }
+    })
 }
 
 /// Without any label the pod would start without a proxy, and nothing would be served: ask for Istio's default injection, unless the user
