@@ -1,11 +1,13 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `measure` for Prometheus' answers, `plan` for what is written, `change` for the words between here and the writer.
+//! Next: `learn` for calls, `measure` for Prometheus' answers, `standing` for how long a Sidecar is as it is, `plan` for what is written,
+//! `change` for the words between here and the writer.
 
 mod change;
 mod learn;
 mod measure;
 mod plan;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,9 +16,11 @@ pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
 use learn::WaitingCalls;
 pub use measure::Interest;
+use standing::Standing;
 
 use crate::fence::alias::Aliases;
 use crate::fence::conditions::Condition;
+use crate::fence::delivery::Delivery;
 use crate::fence::pace::Pace;
 use crate::fence::validity::setting_problems;
 use crate::index::Index;
@@ -45,6 +49,7 @@ pub struct State {
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
     windows: Windows,
+    delivery: Delivery,
 }
 
 /// What is going on with one fence.
@@ -63,6 +68,7 @@ struct Work {
     /// is news of the fence, its Sidecar or its Service.
     futile: Vec<Change>,
     pace: Pace,
+    standing: Standing,
     /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
     refused_sidecar: Option<String>,
     refused_status: Option<String>,
@@ -99,6 +105,7 @@ impl State {
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
             windows: Windows::default(),
+            delivery: Delivery::default(),
         };
         (state, problems)
     }
@@ -107,7 +114,7 @@ impl State {
     pub fn on(&mut self, event: Event, now: Now) {
         match event {
             Event::Applied(object) => self.applied(*object, now),
-            Event::Deleted(kind, id) => self.deleted(kind, &id),
+            Event::Deleted(kind, id) => self.deleted(kind, &id, now),
             Event::Listed(kind) => {
                 if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
                     self.retry_all_waiting(now);
@@ -164,7 +171,7 @@ impl State {
             }
             _ => {}
         }
-        if !self.index.apply(object) {
+        if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
@@ -196,8 +203,8 @@ impl State {
         }
     }
 
-    fn deleted(&mut self, kind: Kind, id: &ObjectRef) {
-        self.index.delete(kind, id);
+    fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
+        self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
             && let Some(work) = self.by_fence.get_mut(id)
@@ -242,6 +249,8 @@ impl State {
         }
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
+        let ours = self.index.sidecars().filter(|sidecar| sidecar.owner_uid.is_some());
+        self.dirty.extend(ours.map(|sidecar| sidecar.id.clone()));
     }
 
     fn finished(&mut self, id: ObjectRef, outcome: Outcome, now: Now) {
@@ -263,12 +272,12 @@ impl State {
         // Whether nothing has happened since: then there is no use in making the same change again.
         let settled = match outcome {
             Outcome::Stored(stored) => {
-                if matches!(change, Some(Change::ApplySidecar { .. })) {
+                if matches!(change, Some(Change::ApplySidecar { begins: true, .. })) {
                     work.pace.written(now.monotonic);
                 }
                 match stored {
                     Some(object) if !deleted => {
-                        self.index.apply((*object).clone());
+                        self.take_in((*object).clone(), now.monotonic);
                         self.is_known(&object)
                     }
                     Some(_) => false,

@@ -17,6 +17,7 @@ mod objects;
 mod prometheus;
 mod schedule;
 mod simulated_cluster;
+mod switching;
 mod waiting;
 mod world;
 mod writing;

@@ -1,4 +1,4 @@
-//! Answers that a real Prometheus gives rarely or never, from a server that says what it is told. The real one is in `tests/apiserver/prometheus`.
+//! Answers that a real Prometheus gives rarely or never, from a server that says what it is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
