@@ -19,7 +19,10 @@ const WINDOW: u32 = 30;
 fn entry(handlers: &[&str]) -> Value {
     let query = "sum(istio_requests_total{source_app=\"$source_app\",reporter=\"destination\"})by(destination_service)";
     let handlers: BTreeMap<_, _> = handlers.iter().map(|name| (*name, json!({"query": query}))).collect();
-    json!({"metric": {"prometheus": {"address": "http://p", "handlers": handlers, "window": "5m"}}})
+    json!({
+        "general": {"switching": "fastest"},
+        "metric": {"prometheus": {"address": "http://p", "handlers": handlers, "window": "5m"}},
+    })
 }
 
 fn world(handlers: &[&str]) -> World {
