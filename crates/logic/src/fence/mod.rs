@@ -4,7 +4,10 @@
 
 pub mod alias;
 pub mod completion;
+pub mod conditions;
 pub mod dependencies;
 pub mod enrollment;
+pub mod host;
 pub mod pace;
 pub mod sidecar;
+pub mod validity;
