@@ -9,6 +9,7 @@ mod fields;
 mod intake;
 mod scan;
 mod seen;
+mod sender;
 mod server;
 mod wire;
 

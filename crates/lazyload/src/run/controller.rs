@@ -59,7 +59,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     }
     let (events_tx, events_rx) = mpsc::channel(EVENT_QUEUE);
     let (calls_tx, calls_rx) = mpsc::channel(CALL_QUEUE);
-    let watches = watch::kube::watch_cluster(&client, &events_tx);
+    let watches = watch::kube::watch_cluster(&client, &events_tx, &metrics);
     let logs = log_source
         .map(|listener| tokio::spawn(observe::serve(listener, calls_tx, metrics.observed(), shutdown.clone())));
     let (questions_tx, questions_rx) = mpsc::channel(1);

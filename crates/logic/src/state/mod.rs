@@ -112,6 +112,7 @@ impl State {
 
     /// Takes in what happened.
     pub fn on(&mut self, event: Event, now: Now) {
+        self.index.forget_gone(now.monotonic);
         match event {
             Event::Applied(object) => self.applied(*object, now),
             Event::Deleted(kind, id) => self.deleted(kind, &id, now),
@@ -136,7 +137,8 @@ impl State {
     /// When [`State::plan`] should be asked again although nothing happened.
     #[must_use]
     pub fn next_alarm(&self) -> Option<Duration> {
-        self.alarms.first().map(|(at, _)| *at)
+        let waiting = self.waiting_calls.alarm.filter(|_| self.unlisted.is_empty());
+        self.alarms.first().map(|(at, _)| *at).into_iter().chain(waiting).min()
     }
 
     /// Counters of what became of the calls that were seen.
