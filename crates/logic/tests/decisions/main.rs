@@ -14,6 +14,7 @@ mod auto_mode;
 mod golden;
 mod invariants;
 mod objects;
+mod prometheus;
 mod schedule;
 mod simulated_cluster;
 mod switching;
