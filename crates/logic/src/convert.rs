@@ -161,7 +161,7 @@ pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
 /// A VirtualService; `None` without a name.
 #[must_use]
 pub fn virtual_service(object: istio::VirtualService) -> Option<VirtualService> {
-    Some(VirtualService { id: id(&object.metadata)?, spec: object.spec })
+    Some(VirtualService { id: id(&object.metadata)?, labels: labels(&object.metadata), spec: object.spec })
 }
 
 fn id(metadata: &ObjectMeta) -> Option<ObjectRef> {

@@ -126,6 +126,8 @@ pub struct Sidecar {
 pub struct VirtualService {
     /// Its name.
     pub id: ObjectRef,
+    /// Its labels.
+    pub labels: Labels,
     /// Its routes.
     pub spec: VirtualServiceSpec,
 }

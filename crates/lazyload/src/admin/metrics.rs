@@ -64,6 +64,7 @@ impl Metrics {
             Event::Called(_) => "called",
             Event::Finished { .. } => "finished",
             Event::Heal => "heal",
+            Event::Settings(_) => "settings",
         };
         self.events.get_or_create(&EventLabels { event }).inc();
     }

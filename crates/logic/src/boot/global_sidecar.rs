@@ -4,8 +4,9 @@ use lazyload_api::names;
 use serde_json::{Value, json};
 
 use super::access_log;
-use super::meta::{binding, checksum, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
+use super::meta::{binding, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
 use super::{GlobalSidecar, Installation};
+use crate::checksum::checksum;
 
 const NAME: &str = names::GLOBAL_SIDECAR;
 /// Any user but root and 1337, whose traffic Istio exempts from interception.

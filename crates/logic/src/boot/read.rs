@@ -6,6 +6,7 @@ use lazyload_api::slime_boot::SlimeBootSpec;
 use serde_json::{Value, json};
 
 use super::{BootError, Controller, GlobalSidecar, Image, Installation, effective, refuse, values};
+use crate::settings::keys;
 use crate::settings::reader::Reader;
 use crate::settings::{Context, Settings, SettingsError, resolve};
 
@@ -13,6 +14,22 @@ use crate::settings::{Context, Settings, SettingsError, resolve};
 const DEFAULT_GLOBAL_SIDECAR_PORT: u16 = 80;
 /// Where the global-sidecar answers probes.
 const DEFAULT_PROBE_PORT: u16 = 18181;
+
+const COMPONENTS: &[&str] = &["globalSidecar"];
+const GLOBAL_SIDECAR_KEYS: &[&str] = &[
+    "affinity",
+    "enable",
+    "image",
+    "legacyFilterName",
+    "port",
+    "probePort",
+    "replicas",
+    "resources",
+    "sidecarInject",
+    "tolerations",
+    "type",
+];
+const INJECT_KEYS: &[&str] = &["annotations", "enable", "labels", "mode"];
 
 /// What a SlimeBoot says.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +79,14 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
         ));
     }
 
+    let mut warnings = written.warnings;
+    for (map, known) in [
+        (&spec.key("component"), COMPONENTS),
+        (&component, GLOBAL_SIDECAR_KEYS),
+        (&component.key("sidecarInject"), INJECT_KEYS),
+    ] {
+        warnings.extend(keys::warnings_of(map, known).map_err(BootError::from_reader)?);
+    }
     let image = values::image(&spec.key("image"), None)?;
     let installation = Installation {
         namespace,
@@ -76,7 +101,7 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
         settings,
         config,
     };
-    Ok(Reading { installation: Some(installation), warnings: written.warnings })
+    Ok(Reading { installation: Some(installation), warnings })
 }
 
 fn text_or(reader: &Reader<'_>, default: &str) -> Result<String, BootError> {

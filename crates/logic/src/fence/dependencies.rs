@@ -59,7 +59,11 @@ pub fn desired_dependencies(
         }
     }
     for host in learned {
-        collector.add_host(host, DomainStatus::Active);
+        let host = complete_known(host, &id.namespace, index);
+        // Istio takes no short name in a Sidecar: it stays evidence of what a client wrote.
+        if host.contains('.') {
+            collector.add_host(&host, DomainStatus::Active);
+        }
     }
     found
 }
@@ -204,6 +208,14 @@ mod tests {
         assert_eq!(keys(&found), ["empty/*", "test/*"]);
         assert_eq!(found.domains["test/*"].hosts, ["c.other.svc.cluster.local"]);
         assert!(found.domains["empty/*"].hosts.is_empty());
+    }
+
+    #[test]
+    fn a_learned_short_name_is_its_service_or_nothing_but_evidence() {
+        let index = index(&[service("default", "details", json!({})), service("other", "b", json!({}))]);
+        let found =
+            domains(json!({}), &["details", "details.default.svc", "b.other", "b.unknown", "unknown"], &index, 0);
+        assert_eq!(keys(&found), ["b.other.svc.cluster.local", "b.unknown", "details.default.svc.cluster.local"]);
     }
 
     #[test]

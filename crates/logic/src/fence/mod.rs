@@ -7,4 +7,7 @@ pub mod completion;
 pub mod dependencies;
 pub mod enrollment;
 pub mod pace;
+pub mod pod_label;
+pub mod revision;
+pub mod scope;
 pub mod sidecar;

@@ -52,7 +52,9 @@ fn egress_hosts(settings: &Settings, fence: &ObjectRef, domains: &BTreeMap<Strin
         if key.ends_with("/*") {
             hosts.insert(key.clone());
         }
-        hosts.extend(domain.hosts.iter().map(|host| format!("*/{host}")));
+        // Istio refuses a Sidecar with a short name as a whole. A static host that no Service completes is one.
+        let written = domain.hosts.iter().filter(|host| host.contains('.'));
+        hosts.extend(written.map(|host| format!("*/{host}")));
     }
     match settings.mode {
         GlobalSidecarMode::Namespace => {
@@ -112,6 +114,12 @@ mod tests {
                 "test/*"
             ]
         );
+    }
+
+    #[test]
+    fn a_short_name_stays_out_because_istio_would_refuse_the_whole_sidecar() {
+        let domains = json!({"details": {"hosts": ["details"]}, "a.b": {"hosts": ["a.b"]}});
+        assert_eq!(hosts(&settings(json!({})), domains), ["*/a.b", "istio-system/*", "mesh-operator/*"]);
     }
 
     #[test]

@@ -44,6 +44,10 @@ impl Callers {
         }
     }
 
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values()
+    }
+
     pub(super) fn apply_slice(&mut self, slice: EndpointSlice) {
         self.delete_slice(&slice.id);
         for address in &slice.addresses {

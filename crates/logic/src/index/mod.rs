@@ -8,7 +8,7 @@ mod routes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Service, Sidecar};
+use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Pod, Service, Sidecar};
 use callers::Callers;
 use routes::Routes;
 
@@ -161,6 +161,11 @@ impl Index {
             }
         }
         found
+    }
+
+    /// Every pod.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.callers.pods()
     }
 
     /// Who has this address.

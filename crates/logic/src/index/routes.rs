@@ -75,7 +75,11 @@ mod tests {
     use super::*;
 
     fn virtual_service(name: &str, spec: serde_json::Value) -> VirtualService {
-        VirtualService { id: ObjectRef::new("default", name), spec: serde_json::from_value(spec).unwrap() }
+        VirtualService {
+            id: ObjectRef::new("default", name),
+            labels: BTreeMap::new(),
+            spec: serde_json::from_value(spec).unwrap(),
+        }
     }
 
     fn set(hosts: &[&str]) -> BTreeSet<String> {

@@ -1,10 +1,13 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `plan` for what is written, `change` for the words between here and the writer.
+//! Next: `learn` for calls, `plan` for what is written, `change` for the words between here and the writer, `pods` for fences of a pod
+//! label, `reload` for settings that change.
 
 mod change;
 mod learn;
 mod plan;
+mod pods;
+mod reload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,9 +15,11 @@ use std::time::Duration;
 pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
 use learn::WaitingCalls;
+use pods::PodFences;
 
 use crate::fence::alias::Aliases;
 use crate::fence::pace::Pace;
+use crate::fence::revision::is_in_scope;
 use crate::index::Index;
 use crate::ledger::Ledger;
 use crate::settings::Settings;
@@ -38,6 +43,7 @@ pub struct State {
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    pod_fences: PodFences,
 }
 
 /// What is going on with one fence.
@@ -56,6 +62,8 @@ struct Work {
     /// is news of the fence, its Sidecar or its Service.
     futile: Vec<Change>,
     pace: Pace,
+    /// Since when no pod has the label of the fence.
+    without_pods_since: Option<Duration>,
     /// Domains on their way out, and when they go.
     leaving: BTreeMap<String, Duration>,
 }
@@ -84,6 +92,7 @@ impl State {
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            pod_fences: PodFences::default(),
         };
         (state, problems)
     }
@@ -101,6 +110,7 @@ impl State {
             Event::Called(calls) => self.called(calls, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
             Event::Heal => self.heal(),
+            Event::Settings(settings) => self.changed(*settings, now),
         }
     }
 
@@ -137,10 +147,18 @@ impl State {
     fn applied(&mut self, object: Object, now: Now) {
         let kind = object.kind();
         let id = object.id();
+        if let Object::VirtualService(virtual_service) = &object
+            && !is_in_scope(&self.settings.revisions, &virtual_service.labels)
+        {
+            return self.deleted(kind, &id);
+        }
         let mut addresses = Vec::new();
         let mut may_claim_callers = kind == Kind::Service;
         match &object {
-            Object::Pod(pod) => addresses.clone_from(&pod.addresses),
+            Object::Pod(pod) => {
+                addresses.clone_from(&pod.addresses);
+                self.fence_pod(pod);
+            }
             Object::EndpointSlice(slice) => addresses.clone_from(&slice.addresses),
             Object::Fence(fence) => {
                 self.ledger.seed(&fence.id, &fence.status.metric_status);
@@ -170,8 +188,9 @@ impl State {
                 }
             }
             Kind::Namespace => {
-                for service in self.index.services_in(&id.name) {
-                    if let Some(work) = self.by_fence.get_mut(&service.id) {
+                let services = self.index.services_in(&id.name).map(|service| service.id.clone());
+                for id in services.chain(self.pod_fences_in(&id.name)).collect::<Vec<_>>() {
+                    if let Some(work) = self.by_fence.get_mut(&id) {
                         work.heard();
                     }
                 }
@@ -181,6 +200,9 @@ impl State {
     }
 
     fn deleted(&mut self, kind: Kind, id: &ObjectRef) {
+        if kind == Kind::Pod {
+            self.unfence_pod(id);
+        }
         self.index.delete(kind, id);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
@@ -188,8 +210,7 @@ impl State {
         {
             work.deleted_meanwhile |= work.in_flight.is_some();
         }
-        let gone = self.index.find_fence(id).is_none() && self.index.find_service(id).is_none();
-        if matches!(kind, Kind::Fence | Kind::Service) && gone {
+        if matches!(kind, Kind::Fence | Kind::Service) && self.means_nothing(id) {
             self.ledger.forget(id);
         }
         self.mark_affected(kind, id);
@@ -213,6 +234,7 @@ impl State {
             Kind::Namespace => {
                 let services = self.index.services_in(&id.name).map(|service| service.id.clone());
                 self.dirty.extend(services);
+                self.dirty.extend(self.pod_fences_in(&id.name));
             }
             Kind::VirtualService => self.dirty.extend(self.index.fences().map(|fence| fence.id.clone())),
         }
@@ -225,6 +247,7 @@ impl State {
         }
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
+        self.dirty.extend(self.pod_fences.ids().cloned());
     }
 
     fn finished(&mut self, id: ObjectRef, outcome: Outcome, now: Now) {

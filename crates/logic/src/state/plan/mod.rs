@@ -1,26 +1,37 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
 //! harmless: the fence, then what is known in its status, then the Sidecar that follows from it.
-//! Next: `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar.
+//! Next: `automatic` for whether a fence is wanted at all, `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar.
 
+mod automatic;
 mod leaving;
 mod sidecar;
 mod status;
 
 use std::time::Duration;
 
-use lazyload_api::names;
-use lazyload_api::service_fence::{ServiceFenceSpec, WorkloadSelector};
-
 use super::{Change, State};
 use crate::fence::dependencies::desired_dependencies;
-use crate::fence::enrollment::{is_automatic, is_enrolled};
-use crate::types::{Fence, Labels, Now, ObjectRef};
+use crate::fence::enrollment::is_automatic;
+use crate::fence::revision::is_in_scope;
+use crate::types::{Fence, Now, ObjectRef};
+use automatic::Automatic;
 
 /// What a look at one fence comes to.
 enum Verdict {
     Nothing,
     Wait(Duration),
     Write(Change),
+}
+
+impl Verdict {
+    /// The same, and another look at `at` if nothing else happens before.
+    fn at_latest(self, at: Duration) -> Self {
+        match self {
+            Self::Nothing => Self::Wait(at),
+            Self::Wait(other) => Self::Wait(other.min(at)),
+            write @ Self::Write(_) => write,
+        }
+    }
 }
 
 /// Changes that have no effect, and those of them that are still wanted.
@@ -94,26 +105,29 @@ impl State {
 
     /// Keeps nothing for a name that means nothing any more.
     fn tidy(&mut self, id: &ObjectRef) {
-        if self.index.find_fence(id).is_none() && self.index.find_service(id).is_none() {
+        if self.means_nothing(id) {
             self.set_alarm(id, None);
             self.by_fence.remove(id);
         }
     }
 
     fn look(&mut self, id: &ObjectRef, futile: &mut Futile, now: Now) -> Verdict {
-        let service = self.index.find_service(id);
-        let namespace = self.index.find_namespace(&id.namespace);
-        let enrolled = service.is_some_and(|service| is_enrolled(&self.settings, service, namespace));
+        let automatic = self.automatic(id, now.monotonic);
         let Some(fence) = self.index.find_fence(id) else {
-            return if enrolled { futile.write(automatic_fence(id)) } else { Verdict::Nothing };
+            return if let Automatic::Wanted(fence) = automatic { futile.write(*fence) } else { Verdict::Nothing };
         };
-        // A Service in a Namespace that was not heard of yet: the Namespace has no say yet, so nothing is deleted in its name.
-        let decided = service.is_none() || namespace.is_some();
-        if self.settings.auto_fence && decided && !enrolled && is_automatic(&fence.labels) {
+        if !is_in_scope(&self.settings.revisions, &fence.labels) {
+            return Verdict::Nothing;
+        }
+        if matches!(automatic, Automatic::Unwanted) && is_automatic(&fence.labels) {
             return futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() });
         }
         let fence = fence.clone();
-        self.look_at_fence(&fence, futile, now)
+        let verdict = self.look_at_fence(&fence, futile, now);
+        match automatic {
+            Automatic::WantedUntil(until) if is_automatic(&fence.labels) => verdict.at_latest(until),
+            _ => verdict,
+        }
     }
 
     fn look_at_fence(&mut self, fence: &Fence, futile: &mut Futile, now: Now) -> Verdict {
@@ -131,23 +145,10 @@ impl State {
         if let Some(change) = self.look_at_status(fence, &domains, futile) {
             return Verdict::Write(change);
         }
-        match self.look_at_sidecar(fence, &domains, futile, now) {
-            Verdict::Nothing => alarm.map_or(Verdict::Nothing, Verdict::Wait),
-            Verdict::Wait(at) => Verdict::Wait(alarm.map_or(at, |alarm| alarm.min(at))),
-            write @ Verdict::Write(_) => write,
+        let verdict = self.look_at_sidecar(fence, &domains, futile, now);
+        match alarm {
+            Some(alarm) => verdict.at_latest(alarm),
+            None => verdict,
         }
-    }
-}
-
-fn automatic_fence(id: &ObjectRef) -> Change {
-    let spec = ServiceFenceSpec {
-        enable: true,
-        workload_selector: Some(WorkloadSelector { labels: Labels::new(), from_service: true }),
-        ..ServiceFenceSpec::default()
-    };
-    Change::CreateFence {
-        id: id.clone(),
-        labels: Labels::from([(names::CREATED_BY_LABEL.to_owned(), names::FENCE_CONTROLLER.to_owned())]),
-        spec: Box::new(spec),
     }
 }

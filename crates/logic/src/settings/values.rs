@@ -1,0 +1,125 @@
+//! Text that must have a form: what cannot work is refused where it is written, and not found out later.
+
+use regex::Regex;
+
+use super::PodLabel;
+use super::reader::{Reader, SettingsError};
+use crate::observation::authority;
+
+/// Log levels, in the original's words.
+const LOG_LEVELS: &[&str] = &["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
+
+/// Whether text is a DNS label, such as the name of a namespace.
+pub(crate) fn is_dns_label(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+/// The name of a namespace.
+pub(super) fn namespace(reader: &Reader<'_>) -> Result<Option<String>, SettingsError> {
+    let name = reader.name()?;
+    if name.as_deref().is_some_and(|name| !is_dns_label(name)) {
+        return Err(reader.error("the name of a namespace"));
+    }
+    Ok(name)
+}
+
+/// A list of namespaces.
+pub(super) fn namespaces(list: &Reader<'_>) -> Result<Vec<String>, SettingsError> {
+    list.list()?.iter().map(|item| namespace(item)?.ok_or_else(|| item.error("the name of a namespace"))).collect()
+}
+
+/// Comma-separated text, trimmed; empty pieces do not count.
+pub(super) fn comma_list(list: &Reader<'_>) -> Result<Option<Vec<String>>, SettingsError> {
+    let split =
+        |text: String| text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    Ok(list.name()?.map(split))
+}
+
+/// Comma-separated namespaces.
+pub(super) fn comma_namespaces(list: &Reader<'_>) -> Result<Option<Vec<String>>, SettingsError> {
+    let names = comma_list(list)?;
+    if names.iter().flatten().any(|name| !is_dns_label(name)) {
+        return Err(list.error("names of namespaces with commas between them"));
+    }
+    Ok(names)
+}
+
+/// A regular expression, as text.
+pub(super) fn regex(reader: &Reader<'_>) -> Result<Option<String>, SettingsError> {
+    let text = reader.name()?;
+    if text.as_deref().is_some_and(|text| Regex::new(text).is_err()) {
+        return Err(reader.error("a regular expression (RE2 syntax)"));
+    }
+    Ok(text)
+}
+
+/// Hosts of every Sidecar: `HOST` or `NAMESPACE/*`. One that Istio's admission refuses would keep every Sidecar from being written.
+pub(super) fn stable_hosts(list: &Reader<'_>) -> Result<Vec<String>, SettingsError> {
+    let texts = list.texts()?;
+    for (item, text) in list.list()?.iter().zip(&texts) {
+        let fits = match text.split_once('/') {
+            Some((namespace, "*")) => namespace == "*" || namespace == "." || is_dns_label(namespace),
+            Some(_) => false,
+            None => is_sidecar_host(text),
+        };
+        if !fits {
+            return Err(
+                item.error("NAMESPACE/*, or a host with at least one dot such as api.example.com or *.example.com")
+            );
+        }
+    }
+    Ok(texts)
+}
+
+/// Whether Istio takes `*/HOST` in a Sidecar. Source: Istio's validation of Sidecars (`validateSidecarOrGatewayHostnamePart`): no short names.
+fn is_sidecar_host(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let has_dot = name.contains('.') || name.len() < host.len();
+    has_dot && !name.contains(':') && authority::parse(name).is_ok_and(|host| host.is_dns_1123())
+}
+
+/// A listener: `HOST:PORT` or `:PORT`.
+pub(super) fn listener(reader: &Reader<'_>, default: &str) -> Result<String, SettingsError> {
+    let Some(text) = reader.name()? else { return Ok(default.to_owned()) };
+    match text.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => Ok(text),
+        _ => Err(reader.error(&format!("HOST:PORT or :PORT, such as {default}"))),
+    }
+}
+
+/// A log level.
+pub(super) fn log_level(reader: &Reader<'_>) -> Result<String, SettingsError> {
+    let level = reader.name()?.unwrap_or_else(|| "info".to_owned());
+    if LOG_LEVELS.contains(&level.as_str()) {
+        return Ok(level);
+    }
+    Err(reader.error("trace, debug, info, warn, error, fatal or panic"))
+}
+
+/// The key of a label, `NAME` or `PREFIX/NAME`. The error is about `reader`'s value.
+pub(super) fn label_key(reader: &Reader<'_>, key: &str) -> Result<String, SettingsError> {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let ends =
+        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.ends_with(|c: char| c.is_ascii_alphanumeric());
+    let name_fits = (1..=63).contains(&name.len()) && name.chars().all(inner) && ends;
+    let prefix_fits = prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(is_dns_label));
+    if name_fits && prefix_fits {
+        Ok(key.to_owned())
+    } else {
+        Err(reader.error("a label key such as example.com/name"))
+    }
+}
+
+/// `KEY` or `KEY:ALIAS`; the alias begins names of fences.
+pub(super) fn pod_label(reader: &Reader<'_>) -> Result<Option<PodLabel>, SettingsError> {
+    let Some(text) = reader.name()? else { return Ok(None) };
+    let (key, alias) = text.split_once(':').unwrap_or((&text, "app"));
+    if !is_dns_label(alias) {
+        return Err(
+            reader.error("LABEL_KEY or LABEL_KEY:ALIAS, where the alias has lower-case letters, digits and '-'")
+        );
+    }
+    Ok(Some(PodLabel { key: label_key(reader, key)?, alias: alias.to_owned() }))
+}
