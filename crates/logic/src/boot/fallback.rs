@@ -1,6 +1,6 @@
 //! The EnvoyFilters of the fallback: what no route of a proxy matches goes to the global-sidecar. Source: contract 4.5; B37, B38.
 //!
-//! `to-global-sidecar` reaches every proxy, also the global-sidecar's own, which must not fall back to itself. There istiod applies both
+//! `to-global-sidecar` reaches every proxy of the mesh, or of its namespace, also the global-sidecar's own, which must not fall back to itself. There istiod applies both
 //! filters: it merges route configurations first and then goes through the virtual hosts, each with all patches by priority. So Istio's
 //! catch-all is renamed before the removal that is meant for everyone else could match: it keeps what Istio gave it, pass through or
 //! block, and the removal of the fallback leaves it the only one.
@@ -12,6 +12,7 @@ use lazyload_api::names;
 use serde_json::{Value, json};
 
 use super::meta::{metadata, set_if_any};
+use super::place::Place;
 use super::{GlobalSidecar, Installation};
 use crate::settings::{Dispatch, Settings};
 
@@ -19,12 +20,12 @@ use crate::settings::{Dispatch, Settings};
 const EARLY: i32 = -10;
 
 /// The EnvoyFilter `global-sidecar-routes`, for the global-sidecar's own proxy.
-pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
+pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> Value {
     let settings = &installation.settings;
     let patches: Vec<Value> = sidecar.ports.iter().flat_map(|port| own_patches(settings, *port)).collect();
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
-        "metadata": metadata(settings.global_sidecar_namespace(), names::GLOBAL_SIDECAR_ROUTES, json!({})),
+        "metadata": metadata(&place.namespace, names::GLOBAL_SIDECAR_ROUTES, json!({})),
         "spec": {
             "priority": EARLY,
             "workloadSelector": {"labels": {"app": names::GLOBAL_SIDECAR}},
@@ -33,14 +34,14 @@ pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar) -
     })
 }
 
-/// The EnvoyFilter `to-global-sidecar`, in the root namespace: it reaches every proxy.
-pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
+/// The EnvoyFilter `to-global-sidecar`: in the root namespace it reaches every proxy, elsewhere those of its namespace.
+pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> Value {
     let settings = &installation.settings;
     let patches: Vec<Value> =
-        sidecar.ports.iter().flat_map(|port| everyones_patches(settings, sidecar, *port)).collect();
+        sidecar.ports.iter().flat_map(|port| everyones_patches(settings, sidecar, place, *port)).collect();
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
-        "metadata": metadata(&installation.istio_namespace, names::TO_GLOBAL_SIDECAR, json!({})),
+        "metadata": metadata(&place.filter_namespace, names::TO_GLOBAL_SIDECAR, json!({})),
         "spec": {"configPatches": patches},
     })
 }
@@ -57,15 +58,15 @@ fn own_patches(settings: &Settings, port: u16) -> Vec<Value> {
     patches
 }
 
-fn everyones_patches(settings: &Settings, sidecar: &GlobalSidecar, port: u16) -> Vec<Value> {
+fn everyones_patches(settings: &Settings, sidecar: &GlobalSidecar, place: &Place, port: u16) -> Vec<Value> {
     let version = settings.proxy_version.as_deref();
     let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", version, port, Some(name), &Value::Null);
-    let cluster = global_sidecar_cluster(settings, sidecar.fallback_port.unwrap_or(port));
+    let cluster = global_sidecar_cluster(place, sidecar.fallback_port.unwrap_or(port));
     let mut virtual_hosts: Vec<Value> = dispatches(settings)
         .map(|dispatch| {
             let domains: Vec<String> = dispatch.domains.iter().flat_map(|domain| with_port(domain, port)).collect();
             let route = if dispatch.cluster == names::DISPATCH_TO_GLOBAL_SIDECAR {
-                route_to_global_sidecar(&cluster)
+                route_to_global_sidecar(&cluster, place)
             } else {
                 route_to(&dispatch.cluster)
             };
@@ -77,7 +78,7 @@ fn everyones_patches(settings: &Settings, sidecar: &GlobalSidecar, port: u16) ->
         let route = if settings.passthrough_by_default {
             route_to(names::PASSTHROUGH_CLUSTER)
         } else {
-            route_to_global_sidecar(&cluster)
+            route_to_global_sidecar(&cluster, place)
         };
         virtual_hosts.push(virtual_host(names::FALLBACK_VIRTUAL_HOST, &["*".to_owned()], &route));
     }
@@ -92,8 +93,8 @@ fn dispatches(settings: &Settings) -> impl Iterator<Item = &Dispatch> {
     settings.dispatches.iter().filter(|dispatch| !dispatch.domains.is_empty())
 }
 
-fn global_sidecar_cluster(settings: &Settings, port: u16) -> String {
-    let (name, namespace) = (names::GLOBAL_SIDECAR, settings.global_sidecar_namespace());
+fn global_sidecar_cluster(place: &Place, port: u16) -> String {
+    let (name, namespace) = (names::GLOBAL_SIDECAR, &place.namespace);
     format!("outbound|{port}||{name}.{namespace}{}", names::SERVICE_DOMAIN_SUFFIX)
 }
 
@@ -128,7 +129,8 @@ fn route_to(cluster: &str) -> Value {
     json!({"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": NO_TIMEOUT}})
 }
 
-fn route_to_global_sidecar(cluster: &str) -> Value {
+fn route_to_global_sidecar(cluster: &str, place: &Place) -> Value {
+    let source = place.callers.as_deref().unwrap_or("%ENVIRONMENT(POD_NAMESPACE)%");
     // Only what has not reached the global-sidecar is sent again, so that nothing is done twice.
     let retry = json!({"retry_on": "connect-failure,refused-stream", "num_retries": 2});
     json!({
@@ -136,7 +138,7 @@ fn route_to_global_sidecar(cluster: &str) -> Value {
         "route": {"cluster": cluster, "timeout": NO_TIMEOUT, "retry_policy": retry},
         "request_headers_to_add": [
             header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%"),
-            header(names::SOURCE_NS_HEADER, "%ENVIRONMENT(POD_NAMESPACE)%"),
+            header(names::SOURCE_NS_HEADER, source),
         ],
     })
 }

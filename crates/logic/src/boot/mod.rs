@@ -10,7 +10,9 @@ mod error;
 mod fallback;
 mod global_sidecar;
 mod meta;
+mod metadata_exchange;
 mod objects;
+mod place;
 mod read;
 mod refuse;
 mod values;
@@ -20,6 +22,7 @@ use serde_json::Value;
 pub use crds::crds;
 pub use error::BootError;
 pub use objects::desired_objects;
+pub use place::Place;
 pub use read::{Reading, read};
 
 use crate::settings::Settings;
@@ -100,7 +103,7 @@ pub struct GlobalSidecar {
     pub probe_port: u16,
     /// Pods.
     pub replicas: u32,
-    /// Labels of the pods: they ask for injection.
+    /// Labels of the pods, such as those that ask for injection.
     pub labels: Value,
     /// Annotations of the pods.
     pub annotations: Value,

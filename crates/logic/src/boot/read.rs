@@ -68,15 +68,17 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     let settings_error = |error: SettingsError| BootError::from_settings(error, module.path());
     let written = resolve(&entry, &context).map_err(settings_error)?;
     refuse::settings(&written.settings, module.path())?;
+    refuse::namespaces(&written.settings, &istio_namespace, module.path())?;
+    for (field, name) in [("namespace", &namespace), ("istioNamespace", &istio_namespace)] {
+        values::namespace(&format!("spec.{field}"), name)?;
+    }
     let config = effective::module_entry(entry, &written.settings, &istio_namespace);
     let settings = resolve(&config, &context).map_err(settings_error)?.settings;
     values::dns_label(&format!("{}.name", module.path()), &settings.module_name)?;
-    if settings.module_name == names::GLOBAL_SIDECAR {
-        let path = format!("{}.name", module.path());
-        return Err(BootError::new(
-            path,
-            "global-sidecar is the name of another component; choose another, such as lazyload",
-        ));
+    if [names::GLOBAL_SIDECAR, names::ACCESS_LOG_SOURCE].contains(&settings.module_name.as_str()) {
+        let message =
+            format!("{} is the name of another component; choose another, such as lazyload", settings.module_name);
+        return Err(BootError::new(format!("{}.name", module.path()), message));
     }
 
     let mut warnings = written.warnings;
@@ -185,7 +187,7 @@ fn global_sidecar(
     if !component.key("enable").flag().map_err(BootError::from_reader)? {
         return Ok(None);
     }
-    refuse::component(component)?;
+    refuse::component(component, settings.mode)?;
     let fallback_port = match component.key("port") {
         port if port.is_set() => Some(port.port().map_err(BootError::from_reader)?),
         _ => None,
@@ -212,8 +214,12 @@ fn global_sidecar(
     }))
 }
 
-/// Without any label the pod would start without a proxy, and nothing would be served: ask for Istio's default injection.
+/// Without any label the pod would start without a proxy, and nothing would be served: ask for Istio's default injection, unless the user
+/// says that the namespace's own label asks for it.
 fn inject_labels(inject: &Reader<'_>) -> Result<Value, BootError> {
+    if inject.key("mode").name().map_err(BootError::from_reader)?.as_deref() == Some("namespace") {
+        return Ok(json!({}));
+    }
     let labels = values::texts_by_key(&inject.key("labels"))?;
     let empty = labels.as_object().is_none_or(serde_json::Map::is_empty);
     Ok(if empty { json!({ names::INJECT_LABEL: "true" }) } else { labels })

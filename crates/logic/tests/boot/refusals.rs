@@ -55,13 +55,35 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
         (
             "/module/0/general/globalSidecarMode",
             json!("namespace"),
-            "spec.module[0].general.globalSidecarMode: namespace mode is not supported yet; use cluster mode, here and in \
-             component.globalSidecar.type",
+            "spec.module[0].general.namespace: expected the namespaces that get a global-sidecar, got none; list at least one",
         ),
         (
-            "/module/0/metric",
-            json!({"prometheus": {"address": "http://p:9090"}}),
-            "spec.module[0].general.metricSourceType: learning from Prometheus is not supported yet; set metricSourceType: accesslog",
+            "/module/0/general",
+            json!({"globalSidecarMode": "namespace", "namespace": ["default", "istio-system"]}),
+            "spec.module[0].general.namespace[1]: \"istio-system\" is Istio's root namespace, whose EnvoyFilters reach every proxy; use \
+             cluster mode for that",
+        ),
+        (
+            "/module/0/general",
+            json!({"globalSidecarMode": "namespace", "namespace": ["default", "shop", "default"]}),
+            "spec.module[0].general.namespace[2]: \"default\" occurs twice; remove one",
+        ),
+        (
+            "/module/0/general",
+            json!({"globalSidecarMode": "namespace", "namespace": ["Shop"]}),
+            "spec.module[0].general.namespace[0]: expected a namespace: at most 63 lower-case letters, digits and '-', not beginning or \
+             ending with '-'; got \"Shop\"",
+        ),
+        (
+            "/namespace",
+            json!("mesh_operator"),
+            "spec.namespace: expected a namespace: at most 63 lower-case letters, digits and '-', not beginning or ending with '-'; got \
+             \"mesh_operator\"",
+        ),
+        (
+            "/module/0/name",
+            json!("lazyload-accesslog-source"),
+            "spec.module[0].name: lazyload-accesslog-source is the name of another component; choose another, such as lazyload",
         ),
         (
             "/module/0/general/autoPort",
