@@ -12,7 +12,9 @@ mod objects;
 mod outages;
 mod ownership;
 mod proxy;
+mod reload;
 mod restarts;
+mod scope;
 mod settings;
 mod story;
 

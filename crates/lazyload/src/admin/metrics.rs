@@ -29,6 +29,8 @@ pub struct Metrics {
     learned_hosts: Gauge,
     learned_known: Gauge,
     learned_skipped: Family<ReasonLabels, Gauge>,
+    config_reloads: Counter,
+    config_reload_failed: Counter,
     observed: Arc<Counters>,
 }
 
@@ -89,6 +91,16 @@ impl Metrics {
         };
     }
 
+    /// Changed settings are in force.
+    pub fn config_reloaded(&self) {
+        self.config_reloads.inc();
+    }
+
+    /// Changed settings cannot be used.
+    pub fn config_reload_failed(&self) {
+        self.config_reload_failed.inc();
+    }
+
     /// Takes over what the state counts itself.
     pub fn learned(&self, learned: &Learned) {
         self.learned_hosts.set(clamped(learned.hosts));
@@ -120,6 +132,9 @@ impl Metrics {
         registry.register("lazyload_events", "Events that the engine took in", self.events.clone());
         registry.register("lazyload_writes", "Writes by change and outcome", self.writes.clone());
         registry.register("lazyload_calls_skipped", "Calls left out, by reason", self.learned_skipped.clone());
+        registry.register("lazyload_config_reloads", "Changed settings taken over", self.config_reloads.clone());
+        let failed = self.config_reload_failed.clone();
+        registry.register("lazyload_config_reload_failed", "Changed settings that cannot be used", failed);
         self.register_observed(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry)?;

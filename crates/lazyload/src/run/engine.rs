@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::without_fallback::WithoutFallback;
 use crate::admin::metrics::Metrics;
 use crate::apply::Writer;
 use crate::process::clock::Clock;
@@ -32,6 +33,7 @@ pub struct Engine<W> {
     clock: Clock,
     /// One guard for each kind whose first list is awaited.
     awaited: Vec<(Kind, Awaited)>,
+    without_fallback: WithoutFallback,
     slots: Arc<Semaphore>,
     finished_tx: mpsc::UnboundedSender<Event>,
     finished_rx: mpsc::UnboundedReceiver<Event>,
@@ -46,7 +48,18 @@ impl<W: Writer> Engine<W> {
         // Unbounded, but no fuller than there are writes on their way, one for each fence.
         let (finished_tx, finished_rx) = mpsc::unbounded_channel();
         let slots = Arc::new(Semaphore::new(WRITES_AT_ONCE));
-        Self { state, writer, metrics, clock: Clock::start(), awaited, slots, finished_tx, finished_rx }
+        let without_fallback = WithoutFallback::default();
+        Self {
+            state,
+            writer,
+            metrics,
+            clock: Clock::start(),
+            awaited,
+            without_fallback,
+            slots,
+            finished_tx,
+            finished_rx,
+        }
     }
 
     /// Runs until the shutdown, or until all senders of events are gone. Writes that have begun are finished.
@@ -86,6 +99,7 @@ impl<W: Writer> Engine<W> {
     fn on(&mut self, event: Event) {
         let listed = matches!(event, Event::Listed(_));
         self.metrics.event(&event);
+        self.without_fallback.hear(&event, self.state.settings());
         self.state.on(event, self.clock.now());
         if listed {
             let state = &self.state;

@@ -1,5 +1,6 @@
 //! Fences for each value of a pod label. Source: contract 2.4, B41.
 
+use lazyload_api::names;
 use lazyload_api::service_fence::{ServiceFenceSpec, WorkloadSelector};
 
 use crate::checksum::checksum;
@@ -9,12 +10,13 @@ use crate::types::{Fence, Labels, ObjectRef, Pod};
 /// What the names of such fences end with; no Service can be named like that.
 const SUFFIX: &str = ".workload.identity";
 
-/// The fence of a pod, and the value of the label; `None` without the label, and for pods without an address of their own, which make no
-/// calls that could be put down to them.
+/// The fence of a pod, and the value of the label; `None` without the label, for pods without an address of their own, which make no
+/// calls that could be put down to them, and for a global-sidecar, which must see everything.
 #[must_use]
 pub fn fence_of(pod_label: &PodLabel, pod: &Pod) -> Option<(ObjectRef, String)> {
     let value = pod.labels.get(&pod_label.key).filter(|value| !value.is_empty())?;
-    if pod.addresses.is_empty() {
+    let is_global_sidecar = pod.labels.get("app").is_some_and(|app| app == names::GLOBAL_SIDECAR);
+    if pod.addresses.is_empty() || is_global_sidecar {
         return None;
     }
     Some((ObjectRef::new(pod.id.namespace.clone(), name(&pod_label.alias, value)), value.clone()))
@@ -64,6 +66,22 @@ fn name(alias: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_asks_for_a_fence_unless_it_has_no_value_no_address_or_is_a_global_sidecar() {
+        let setting = PodLabel { key: "app".into(), alias: "app".into() };
+        let asks = |value: &str, address: Option<&str>| {
+            let labels = Labels::from([("app".into(), value.into())]);
+            let addresses = address.map(|address| address.parse().unwrap()).into_iter().collect();
+            let pod = Pod { id: ObjectRef::new("default", "p"), labels, addresses, created: 0 };
+            fence_of(&setting, &pod).map(|(id, value)| (id.to_string(), value))
+        };
+        let expected = ("default/app-web.workload.identity".to_owned(), "web".to_owned());
+        assert_eq!(asks("web", Some("10.0.0.1")), Some(expected));
+        assert_eq!(asks("web", None), None);
+        assert_eq!(asks("", Some("10.0.0.1")), None);
+        assert_eq!(asks("global-sidecar", Some("10.0.0.1")), None);
+    }
 
     #[test]
     fn a_value_becomes_a_name_that_no_other_value_has() {

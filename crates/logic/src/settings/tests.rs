@@ -201,11 +201,11 @@ fn each_value_that_cannot_work_is_named_by_path_and_remedy() {
         ),
         (
             json!({"general": {"clusterGsNamespace": "My_NS"}}),
-            "general.clusterGsNamespace: expected the name of a namespace, got \"My_NS\"",
+            "general.clusterGsNamespace: expected a namespace: at most 63 lower-case letters, digits and '-', not beginning or ending with '-', got \"My_NS\"",
         ),
         (
             json!({"general": {"namespace": ["ok", ""]}}),
-            "general.namespace[1]: expected the name of a namespace, got \"\"",
+            "general.namespace[1]: expected a namespace: at most 63 lower-case letters, digits and '-', not beginning or ending with '-', got \"\"",
         ),
         (
             json!({"general": {"blackNamespaceList": "a,B"}}),

@@ -9,6 +9,9 @@ use crate::observation::authority;
 /// Log levels, in the original's words.
 const LOG_LEVELS: &[&str] = &["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
 
+const A_NAMESPACE: &str =
+    "a namespace: at most 63 lower-case letters, digits and '-', not beginning or ending with '-'";
+
 /// Whether text is a DNS label, such as the name of a namespace.
 pub(crate) fn is_dns_label(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -19,14 +22,14 @@ pub(crate) fn is_dns_label(text: &str) -> bool {
 pub(super) fn namespace(reader: &Reader<'_>) -> Result<Option<String>, SettingsError> {
     let name = reader.name()?;
     if name.as_deref().is_some_and(|name| !is_dns_label(name)) {
-        return Err(reader.error("the name of a namespace"));
+        return Err(reader.error(A_NAMESPACE));
     }
     Ok(name)
 }
 
 /// A list of namespaces.
 pub(super) fn namespaces(list: &Reader<'_>) -> Result<Vec<String>, SettingsError> {
-    list.list()?.iter().map(|item| namespace(item)?.ok_or_else(|| item.error("the name of a namespace"))).collect()
+    list.list()?.iter().map(|item| namespace(item)?.ok_or_else(|| item.error(A_NAMESPACE))).collect()
 }
 
 /// Comma-separated text, trimmed; empty pieces do not count.
