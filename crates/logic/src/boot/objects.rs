@@ -6,9 +6,6 @@ use super::place::{Place, places};
 use super::{GlobalSidecar, Installation, access_log, controller, fallback, global_sidecar, metadata_exchange};
 use crate::settings::MetricSource;
 
-/// Envoy's HTTP connection manager, as listeners name it.
-const MANAGER: &str = "envoy.filters.network.http_connection_manager";
-
 /// The objects: what only exists before what runs, what runs before what sends traffic to it, and the redirection last.
 #[must_use]
 pub fn desired_objects(installation: &Installation) -> Vec<Value> {
@@ -35,8 +32,8 @@ pub fn desired_objects(installation: &Installation) -> Vec<Value> {
 /// The EnvoyFilters for a global-sidecar's own proxy.
 fn own_filters(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> [Value; 2] {
     let source = match installation.settings.source {
-        MetricSource::AccessLog => access_log::envoy_filter(place, MANAGER),
-        MetricSource::Prometheus => metadata_exchange::removal(place, MANAGER),
+        MetricSource::AccessLog => access_log::envoy_filter(place, sidecar.filters.manager),
+        MetricSource::Prometheus => metadata_exchange::removal(place, sidecar.filters.manager),
     };
     [source, fallback::own_routes(installation, sidecar, place)]
 }

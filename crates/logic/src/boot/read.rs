@@ -5,7 +5,10 @@ use lazyload_api::names;
 use lazyload_api::slime_boot::SlimeBootSpec;
 use serde_json::{Value, json};
 
-use super::{BootError, Controller, GlobalSidecar, Image, Installation, effective, refuse, values};
+use super::meta::merged;
+use super::{
+    BootError, Controller, FilterNames, GlobalSidecar, Image, Installation, dispatch, effective, refuse, values,
+};
 use crate::settings::keys;
 use crate::settings::reader::Reader;
 use crate::settings::{Context, Settings, SettingsError, resolve};
@@ -90,6 +93,11 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
         warnings.extend(keys::warnings_of(map, known).map_err(BootError::from_reader)?);
     }
     let image = values::image(&spec.key("image"), None)?;
+    let global_sidecar = global_sidecar(&component, &settings, &image)?;
+    let ports = global_sidecar.as_ref().map_or(settings.wormhole_ports.as_slice(), |sidecar| &sidecar.ports);
+    let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
+    let (dispatches, odd_dispatches) = dispatch::dispatches(&settings, &seen_by_templates, ports, module.path())?;
+    warnings.extend(odd_dispatches);
     let installation = Installation {
         namespace,
         istio_namespace,
@@ -98,7 +106,8 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
             "a list of Secret references, each with a name",
         )?
         .into(),
-        global_sidecar: global_sidecar(&component, &settings, &image)?,
+        global_sidecar,
+        dispatches,
         controller: controller(&spec, image)?,
         settings,
         config,
@@ -204,6 +213,7 @@ fn global_sidecar(
         image: values::image(&component.key("image"), Some(image))?,
         ports,
         fallback_port,
+        filters: filter_names(component)?,
         probe_port,
         replicas: component.key("replicas").count().map_err(BootError::from_reader)?.unwrap_or(1),
         labels: inject_labels(&inject)?,
@@ -212,6 +222,14 @@ fn global_sidecar(
         affinity: values::object::<core::Affinity>(&component.key("affinity"), "an affinity")?,
         tolerations: values::items::<core::Toleration>(&component.key("tolerations"), "a list of tolerations")?.into(),
     }))
+}
+
+fn filter_names(component: &Reader<'_>) -> Result<FilterNames, BootError> {
+    Ok(if component.key("legacyFilterName").flag().map_err(BootError::from_reader)? {
+        FilterNames { manager: "envoy.http_connection_manager", router: "envoy.router" }
+    } else {
+        FilterNames { manager: "envoy.filters.network.http_connection_manager", router: "envoy.filters.http.router" }
+    })
 }
 
 /// Without any label the pod would start without a proxy, and nothing would be served: ask for Istio's default injection, unless the user

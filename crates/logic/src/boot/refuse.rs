@@ -1,23 +1,11 @@
 //! What would give wrong objects is refused with a way out, rather than installed.
 
-use std::collections::BTreeSet;
-
-use lazyload_api::names;
-
-use super::{BootError, values};
+use super::{BootError, dispatch, values};
 use crate::settings::reader::Reader;
 use crate::settings::{GlobalSidecarMode, Settings};
 
 /// Ports that the proxy in the global-sidecar's pod holds for itself. Source: Istio "Ports used by Istio".
 const PROXY_PORTS: &[u16] = &[15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090];
-
-const RESERVED_VIRTUAL_HOSTS: &[&str] = &[
-    names::FALLBACK_VIRTUAL_HOST,
-    names::ISTIO_ALLOW_ANY,
-    names::ISTIO_BLOCK_ALL,
-    names::KEPT_ALLOW_ANY,
-    names::KEPT_BLOCK_ALL,
-];
 
 /// Fields of the module entry that the settings do not know.
 pub(super) fn module(module: &Reader<'_>) -> Result<(), BootError> {
@@ -59,50 +47,12 @@ pub(super) fn spec(spec: &Reader<'_>) -> Result<(), BootError> {
 
 /// Settings that cannot be served as they are.
 pub(super) fn settings(settings: &Settings, module_path: &str) -> Result<(), BootError> {
-    let refuse = |field: &str, what: &str, instead: &str| {
-        Err(BootError::unsupported(format!("{module_path}.general.{field}"), what, instead))
-    };
+    let path = |field: &str| format!("{module_path}.general.{field}");
     if settings.support_h2 {
-        return refuse("supportH2", "supportH2", "remove it");
+        return Err(BootError::unsupported(path("supportH2"), "supportH2", "remove it"));
     }
-    if settings.add_env_header_via_lua {
-        return refuse("addEnvHeaderViaLua", "addEnvHeaderViaLua", "remove it: current proxies do not need it");
-    }
-    dispatches(settings, module_path)
-}
-
-fn dispatches(settings: &Settings, module_path: &str) -> Result<(), BootError> {
-    let mut names = BTreeSet::new();
-    let mut domains = BTreeSet::new();
-    for (position, dispatch) in settings.dispatches.iter().enumerate() {
-        let path = |field: &str| format!("{module_path}.general.dispatches[{position}].{field}");
-        if RESERVED_VIRTUAL_HOSTS.contains(&dispatch.name.as_str()) {
-            return Err(BootError::new(
-                path("name"),
-                format!("{:?} is taken by a built-in route; choose another", dispatch.name),
-            ));
-        }
-        if !names.insert(&dispatch.name) {
-            return Err(BootError::new(
-                path("name"),
-                format!("{:?} names two dispatches; choose another", dispatch.name),
-            ));
-        }
-        if dispatch.cluster.contains("{{") {
-            return Err(BootError::unsupported(path("cluster"), "a template", "write the cluster's name"));
-        }
-        if dispatch.domain_regex.is_some() {
-            return Err(BootError::unsupported(path("domainRegex"), "domainRegex", "use domains"));
-        }
-        for domain in &dispatch.domains {
-            // Envoy refuses a whole route configuration for one domain that occurs twice.
-            if !domains.insert(domain.to_ascii_lowercase()) {
-                return Err(BootError::new(
-                    path("domains"),
-                    format!("{domain:?} occurs twice; keep it in one dispatch"),
-                ));
-            }
-        }
+    if let Some(version) = &settings.proxy_version {
+        dispatch::regular_expression(version, &path("proxyVersion"))?;
     }
     Ok(())
 }
@@ -152,14 +102,6 @@ pub(super) fn component(component: &Reader<'_>, mode: GlobalSidecarMode) -> Resu
             return Err(BootError::new(inject.path(), format!("expected pod, got \"namespace\"; {why}")));
         }
         Some(_) => return Err(BootError::from_reader(inject.error("pod or namespace"))),
-    }
-    let legacy = component.key("legacyFilterName");
-    if legacy.flag().map_err(BootError::from_reader)? {
-        return Err(BootError::unsupported(
-            legacy.path(),
-            "legacyFilterName",
-            "remove it: Istio 1.8 and later use the current names",
-        ));
     }
     Ok(())
 }

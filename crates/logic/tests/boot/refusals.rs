@@ -96,11 +96,6 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
             "spec.module[0].general.supportH2: supportH2 is not supported yet; remove it",
         ),
         (
-            "/module/0/general/addEnvHeaderViaLua",
-            json!(true),
-            "spec.module[0].general.addEnvHeaderViaLua: addEnvHeaderViaLua is not supported yet; remove it: current proxies do not need it",
-        ),
-        (
             "/module/0/bundle",
             json!({}),
             "spec.module[0]: a bundle of modules is not supported yet; remove bundle and mode",
@@ -122,28 +117,93 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
         ),
         (
             "/module/0/general/dispatches",
-            json!([{"name": "a", "cluster": "{{ .Values.foo }}"}]),
-            "spec.module[0].general.dispatches[0].cluster: a template is not supported yet; write the cluster's name",
-        ),
-        (
-            "/module/0/general/dispatches",
-            json!([{"name": "a", "cluster": "b", "domainRegex": "c"}]),
-            "spec.module[0].general.dispatches[0].domainRegex: domainRegex is not supported yet; use domains",
-        ),
-        (
-            "/module/0/general/dispatches",
             json!([{"name": "allow_any", "cluster": "b"}]),
             "spec.module[0].general.dispatches[0].name: \"allow_any\" is taken by a built-in route; choose another",
         ),
         (
             "/module/0/general/dispatches",
-            json!([{"name": "a", "cluster": "b"}, {"name": "a", "cluster": "c"}]),
+            json!([{"name": "a", "cluster": "b", "domains": ["x.com"]}, {"name": "a", "cluster": "c", "domains": ["y.com"]}]),
             "spec.module[0].general.dispatches[1].name: \"a\" names two dispatches; choose another",
         ),
         (
             "/module/0/general/dispatches",
             json!([{"name": "a", "cluster": "b", "domains": ["x.com"]}, {"name": "c", "cluster": "b", "domains": ["X.com"]}]),
-            "spec.module[0].general.dispatches[1].domains: \"X.com\" occurs twice; keep it in one dispatch",
+            "spec.module[0].general.dispatches[1].domains: \"x.com\" occurs twice; keep it in one dispatch",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "cluster": "PassthroughCluster"}]),
+            "spec.module[0].general.dispatches[0].domains: expected at least one domain, or domainRegex, got nothing",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"]}]),
+            "spec.module[0].general.dispatches[0].cluster: expected a cluster, got nothing",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "{{ .Values.foo }}"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": .Values.foo is not set in the SlimeBoot's spec",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "{{ upper .Values.namespace }}"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": expected a string, a number, .Values.KEY, print, default or parentheses, got upper",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "outbound|80|egress.x.svc.cluster.local"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": expected DIRECTION|PORT|SUBSET|HOST, such as outbound|80||egress.example.svc.cluster.local, got \"outbound|80|egress.x.svc.cluster.local\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "outbound|http||egress.x.svc.cluster.local"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": expected DIRECTION|PORT|SUBSET|HOST, such as outbound|80||egress.example.svc.cluster.local, got \"outbound|http||egress.x.svc.cluster.local\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "two words"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": expected the name of a cluster, got \"two words\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.*.com"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domains[0]: expected a host, *.HOST, HOST.* or *, with one '*' at most, got \"x.*.com\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["https://x.com/"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domains[0]: expected a host, *.HOST, HOST.* or *, without scheme and path, got \"https://x.com/\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["details.default.svc.cluster.local"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domains[0]: expected a host outside the cluster, because proxies route a Service's own names already, got \"details.default.svc.cluster.local\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["*"], "cluster": "c"}, {"name": "b", "domains": ["*"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[1].domains: \"*\" occurs twice; keep it in one dispatch",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com", "x.com:9080"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domains: \"x.com:9080\" occurs twice; keep it in one dispatch",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domainRegex": "(", "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domainRegex: expected a regular expression (RE2 syntax), got \"(\": unclosed group",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "details.default.svc.cluster.local:9080", "domains": ["x.com"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].name: expected a name without ':' and white space, got \"details.default.svc.cluster.local:9080\"",
+        ),
+        (
+            "/module/0/general/proxyVersion",
+            json!("1.["),
+            "spec.module[0].general.proxyVersion: expected a regular expression (RE2 syntax), got \"1.[\": unclosed character class",
         ),
         (
             "/component/globalSidecar/type",
@@ -161,12 +221,6 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
             json!("namespace"),
             "spec.component.globalSidecar.sidecarInject.mode: expected pod, got \"namespace\"; in cluster mode the namespace of the \
              controller is not injected as a whole, so set it to pod",
-        ),
-        (
-            "/component/globalSidecar/legacyFilterName",
-            json!(true),
-            "spec.component.globalSidecar.legacyFilterName: legacyFilterName is not supported yet; remove it: Istio 1.8 and later use the \
-             current names",
         ),
         (
             "/component/globalSidecar/probePort",
@@ -268,4 +322,18 @@ fn only_a_setting_that_takes_a_restart_rolls_the_controller() {
     ] {
         assert_ne!(annotation(pointer, value), before, "{pointer}");
     }
+}
+
+#[test]
+fn a_cluster_that_istio_does_not_make_is_a_warning() {
+    let reading =
+        read(&with("/module/0/general/dispatches", json!([{"name": "a", "domains": ["x.com"], "cluster": "b"}])))
+            .unwrap();
+    assert_eq!(
+        reading.warnings,
+        [
+            "spec.module[0].general.dispatches[0].cluster: \"b\" is no cluster that Istio makes; requests get 503 unless something else adds it \
+          to the proxies"
+        ]
+    );
 }
