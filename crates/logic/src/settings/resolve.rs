@@ -67,7 +67,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         cluster_gs_namespace: values::namespace(&general.key("clusterGsNamespace"))?,
         passthrough_by_default: general.key("passthroughByDefault").flag()?,
         add_env_header_via_lua: general.key("addEnvHeaderViaLua").flag()?,
-        proxy_version: values::regex(&general.key("proxyVersion"))?,
+        proxy_version: general.key("proxyVersion").name()?,
         support_h2: general.key("supportH2").flag()?,
         cleanup_wormhole_port: general.key("cleanupWormholePort").flag()?,
         mode: choices::mode(&general, &misc, context)?,
@@ -138,7 +138,7 @@ fn dispatches(general: &Reader<'_>) -> Result<Vec<Dispatch>, SettingsError> {
                 name: item.key("name").name()?.ok_or_else(|| item.key("name").error("a name"))?,
                 domains: item.key("domains").texts()?,
                 cluster: item.key("cluster").name()?.ok_or_else(|| item.key("cluster").error("a cluster"))?,
-                domain_regex: values::regex(&item.key("domainRegex"))?,
+                domain_regex: item.key("domainRegex").name()?,
             })
         })
         .collect()

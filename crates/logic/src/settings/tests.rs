@@ -212,10 +212,6 @@ fn each_value_that_cannot_work_is_named_by_path_and_remedy() {
             "general.blackNamespaceList: expected names of namespaces with commas between them, got \"a,B\"",
         ),
         (
-            json!({"general": {"proxyVersion": "1.(2"}}),
-            "general.proxyVersion: expected a regular expression (RE2 syntax), got \"1.(2\"",
-        ),
-        (
             json!({"general": {"fenceLabelKeyAlias": "app:A b"}}),
             "general.fenceLabelKeyAlias: expected LABEL_KEY or LABEL_KEY:ALIAS, where the alias has lower-case letters, digits and '-', got \"app:A b\"",
         ),

@@ -1,7 +1,5 @@
 //! Text that must have a form: what cannot work is refused where it is written, and not found out later.
 
-use regex::Regex;
-
 use super::PodLabel;
 use super::reader::{Reader, SettingsError};
 use crate::observation::authority;
@@ -46,15 +44,6 @@ pub(super) fn comma_namespaces(list: &Reader<'_>) -> Result<Option<Vec<String>>,
         return Err(list.error("names of namespaces with commas between them"));
     }
     Ok(names)
-}
-
-/// A regular expression, as text.
-pub(super) fn regex(reader: &Reader<'_>) -> Result<Option<String>, SettingsError> {
-    let text = reader.name()?;
-    if text.as_deref().is_some_and(|text| Regex::new(text).is_err()) {
-        return Err(reader.error("a regular expression (RE2 syntax)"));
-    }
-    Ok(text)
 }
 
 /// Hosts of every Sidecar: `HOST` or `NAMESPACE/*`. One that Istio's admission refuses would keep every Sidecar from being written.
