@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lazyload_logic::fence::alias::Aliases;
 use lazyload_logic::settings::{Resolved, Settings};
-use lazyload_logic::state::Event;
+use lazyload_logic::state::{Event, State};
 use tokio::sync::mpsc;
 
 use crate::admin::metrics::Metrics;
@@ -65,7 +64,7 @@ impl Reload {
         if settings == self.running {
             return;
         }
-        warn(&Aliases::compile(&settings.domain_aliases).1);
+        warn(&State::problems_of(&settings));
         if let Some(level) = self.level.as_ref().filter(|_| settings.log_level != self.running.log_level)
             && let Err(error) = level.set(&settings.log_level)
         {

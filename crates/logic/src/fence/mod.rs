@@ -4,10 +4,13 @@
 
 pub mod alias;
 pub mod completion;
+pub mod conditions;
 pub mod dependencies;
 pub mod enrollment;
+pub mod host;
 pub mod pace;
 pub mod pod_label;
 pub mod revision;
 pub mod scope;
 pub mod sidecar;
+pub mod validity;

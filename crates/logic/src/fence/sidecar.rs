@@ -7,6 +7,7 @@ use lazyload_api::names;
 use lazyload_api::service_fence::{Destinations, DomainStatus};
 
 use super::completion::service_host;
+use super::host::check_entry;
 use crate::index::Index;
 use crate::settings::{GlobalSidecarMode, Settings};
 use crate::types::{Fence, Labels, ObjectRef};
@@ -52,9 +53,7 @@ fn egress_hosts(settings: &Settings, fence: &ObjectRef, domains: &BTreeMap<Strin
         if key.ends_with("/*") {
             hosts.insert(key.clone());
         }
-        // Istio refuses a Sidecar with a short name as a whole. A static host that no Service completes is one.
-        let written = domain.hosts.iter().filter(|host| host.contains('.'));
-        hosts.extend(written.map(|host| format!("*/{host}")));
+        hosts.extend(domain.hosts.iter().map(|host| format!("*/{host}")));
     }
     match settings.mode {
         GlobalSidecarMode::Namespace => {
@@ -67,7 +66,8 @@ fn egress_hosts(settings: &Settings, fence: &ObjectRef, domains: &BTreeMap<Strin
         }
         GlobalSidecarMode::Cluster => {}
     }
-    hosts.into_iter().collect()
+    // One that Istio's admission refuses would keep the whole Sidecar from being written; `validity` tells of it.
+    hosts.into_iter().filter(|entry| check_entry(entry).is_ok()).collect()
 }
 
 #[cfg(test)]

@@ -249,6 +249,8 @@ mod tests {
                 id: ObjectRef::new("default", "a"),
                 uid: "u".into(),
                 version,
+                generation: 1,
+                created: 0,
                 labels: Labels::new(),
                 spec: Default::default(),
                 status: Default::default(),

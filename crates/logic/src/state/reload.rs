@@ -2,13 +2,27 @@
 
 use super::State;
 use crate::fence::alias::Aliases;
+use crate::fence::validity::setting_problems;
 use crate::settings::Settings;
 use crate::types::Now;
 
+/// The rules that can be used, and what is wrong with the rest.
+pub(super) fn usable(settings: &Settings) -> (Aliases, Vec<String>) {
+    let (aliases, mut problems) = Aliases::compile(&settings.domain_aliases);
+    problems.extend(setting_problems(&settings.stable_hosts));
+    (aliases, problems)
+}
+
 impl State {
-    /// Takes over settings, and looks at everything again. What a bad alias rule is wrong with is said by [`Aliases::compile`].
+    /// Names settings that cannot be used and are left out, as [`State::new`] does.
+    #[must_use]
+    pub fn problems_of(settings: &Settings) -> Vec<String> {
+        usable(settings).1
+    }
+
+    /// Takes over settings, and looks at everything again.
     pub(super) fn changed(&mut self, settings: Settings, now: Now) {
-        self.aliases = Aliases::compile(&settings.domain_aliases).0;
+        (self.aliases, self.problems) = usable(&settings);
         self.settings = settings;
         let pods: Vec<_> = self.index.pods().cloned().collect();
         for pod in &pods {

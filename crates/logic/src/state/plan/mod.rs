@@ -1,6 +1,7 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
-//! harmless: the fence, then what is known in its status, then the Sidecar that follows from it.
-//! Next: `automatic` for whether a fence is wanted at all, `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar.
+//! harmless: the fence, then what is known in its status, then the Sidecar that follows from it, then how the fence is doing.
+//! Next: `automatic` for whether a fence is wanted at all, `leaving` for domains on their way out, `status` for what is known, `sidecar`
+//! for the Sidecar.
 
 mod automatic;
 mod leaving;
@@ -13,8 +14,10 @@ use super::{Change, State};
 use crate::fence::dependencies::desired_dependencies;
 use crate::fence::enrollment::is_automatic;
 use crate::fence::revision::is_in_scope;
+use crate::fence::validity::{leave_out, spec_problems};
 use crate::types::{Fence, Now, ObjectRef};
 use automatic::Automatic;
+use status::Found;
 
 /// What a look at one fence comes to.
 enum Verdict {
@@ -88,8 +91,12 @@ impl State {
             let work = self.by_fence.entry(id.clone()).or_default();
             if let Verdict::Write(change) = verdict {
                 // What comes after this change was not looked at: it stays as futile as it was.
-                futile.known.retain(|known| known.name() != change.name());
-                work.futile = futile.known;
+                let Futile { mut known, wanted } = futile;
+                known.retain(|known| known.name() != change.name() || wanted.contains(known));
+                work.futile = known;
+                if let Change::WriteStatus { status, .. } = &change {
+                    work.attempted.clone_from(&status.conditions);
+                }
                 work.in_flight = Some(change.clone());
                 if matches!(change, Change::ApplySidecar { .. }) {
                     work.pace.departed();
@@ -142,10 +149,20 @@ impl State {
             alarm = Some(alarm.map_or(at, |alarm| alarm.min(at)));
         }
 
-        if let Some(change) = self.look_at_status(fence, &domains, futile) {
+        let mut problems = spec_problems(&fence.id, &fence.spec, &self.index);
+        let is_told = |host: &str| learned.contains(host) || fence.spec.host.contains_key(host);
+        problems.extend(leave_out(&mut domains, is_told));
+        problems.extend(self.problems.iter().cloned());
+        let found = Found { domains: &domains, problems: &problems };
+        if let Some(change) = self.look_at_status(fence, &found, futile, now) {
             return Verdict::Write(change);
         }
-        let verdict = self.look_at_sidecar(fence, &domains, futile, now);
+        let mut verdict = self.look_at_sidecar(fence, &domains, futile, now);
+        if matches!(verdict, Verdict::Nothing)
+            && let Some(change) = self.look_at_conditions(fence, &found, futile, now)
+        {
+            verdict = Verdict::Write(change);
+        }
         match alarm {
             Some(alarm) => verdict.at_latest(alarm),
             None => verdict,
