@@ -63,7 +63,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         namespaces: values::namespaces(&general.key("namespace"))?,
         dispatches: dispatches(&general)?,
         domain_aliases: domain_aliases(&general)?,
-        stable_hosts: values::stable_hosts(&general.key("stableHost"))?,
+        stable_hosts: general.key("stableHost").texts()?,
         cluster_gs_namespace: values::namespace(&general.key("clusterGsNamespace"))?,
         passthrough_by_default: general.key("passthroughByDefault").flag()?,
         add_env_header_via_lua: general.key("addEnvHeaderViaLua").flag()?,

@@ -188,18 +188,6 @@ fn a_controller_that_would_leave_its_own_fences_alone_is_refused() {
 fn each_value_that_cannot_work_is_named_by_path_and_remedy() {
     for (entry, message) in [
         (
-            json!({"general": {"stableHost": ["a.b", "details"]}}),
-            "general.stableHost[1]: expected NAMESPACE/*, or a host with at least one dot such as api.example.com or *.example.com, got \"details\"",
-        ),
-        (
-            json!({"general": {"stableHost": ["a.b:80"]}}),
-            "general.stableHost[0]: expected NAMESPACE/*, or a host with at least one dot such as api.example.com or *.example.com, got \"a.b:80\"",
-        ),
-        (
-            json!({"general": {"stableHost": ["ns/a.b"]}}),
-            "general.stableHost[0]: expected NAMESPACE/*, or a host with at least one dot such as api.example.com or *.example.com, got \"ns/a.b\"",
-        ),
-        (
             json!({"general": {"clusterGsNamespace": "My_NS"}}),
             "general.clusterGsNamespace: expected a namespace: at most 63 lower-case letters, digits and '-', not beginning or ending with '-', got \"My_NS\"",
         ),
@@ -240,14 +228,6 @@ fn each_value_that_cannot_work_is_named_by_path_and_remedy() {
     ] {
         assert_eq!(resolve(&entry, &Context::default()).unwrap_err().to_string(), message, "{entry}");
     }
-}
-
-#[test]
-fn stable_hosts_are_names_wildcards_and_whole_namespaces() {
-    let hosts =
-        settings(json!({"general": {"stableHost": ["api.example.com", "*.example.com", "*.com", "shared/*", "*/*"]}}))
-            .stable_hosts;
-    assert_eq!(hosts.len(), 5);
 }
 
 #[test]

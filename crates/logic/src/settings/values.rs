@@ -2,7 +2,6 @@
 
 use super::PodLabel;
 use super::reader::{Reader, SettingsError};
-use crate::observation::authority;
 
 /// Log levels, in the original's words.
 const LOG_LEVELS: &[&str] = &["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
@@ -44,31 +43,6 @@ pub(super) fn comma_namespaces(list: &Reader<'_>) -> Result<Option<Vec<String>>,
         return Err(list.error("names of namespaces with commas between them"));
     }
     Ok(names)
-}
-
-/// Hosts of every Sidecar: `HOST` or `NAMESPACE/*`. One that Istio's admission refuses would keep every Sidecar from being written.
-pub(super) fn stable_hosts(list: &Reader<'_>) -> Result<Vec<String>, SettingsError> {
-    let texts = list.texts()?;
-    for (item, text) in list.list()?.iter().zip(&texts) {
-        let fits = match text.split_once('/') {
-            Some((namespace, "*")) => namespace == "*" || namespace == "." || is_dns_label(namespace),
-            Some(_) => false,
-            None => is_sidecar_host(text),
-        };
-        if !fits {
-            return Err(
-                item.error("NAMESPACE/*, or a host with at least one dot such as api.example.com or *.example.com")
-            );
-        }
-    }
-    Ok(texts)
-}
-
-/// Whether Istio takes `*/HOST` in a Sidecar. Source: Istio's validation of Sidecars (`validateSidecarOrGatewayHostnamePart`): no short names.
-fn is_sidecar_host(host: &str) -> bool {
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    let has_dot = name.contains('.') || name.len() < host.len();
-    has_dot && !name.contains(':') && authority::parse(name).is_ok_and(|host| host.is_dns_1123())
 }
 
 /// A listener: `HOST:PORT` or `:PORT`.
