@@ -80,6 +80,7 @@ const GENERAL: &[&str] = &[
     "render",
     "stableHost",
     "supportH2",
+    "switching",
     "whiteNamespaceList",
     "wormholePort",
 ];

@@ -4,7 +4,7 @@ use lazyload_api::names;
 use serde_json::{Map, Value};
 
 use super::reader::{Reader, SettingsError};
-use super::{Dispatch, DomainAlias, NamespaceSelector, Revisions, Settings, choices, keys, values};
+use super::{Dispatch, DomainAlias, NamespaceSelector, Revisions, Settings, Switching, choices, keys, values};
 
 /// What is known from outside the module entry.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +72,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         cleanup_wormhole_port: general.key("cleanupWormholePort").flag()?,
         mode: choices::mode(&general, &misc, context)?,
         source: choices::source(&general, &misc, &root)?,
+        switching: switching(&general.key("switching"))?,
         service_label: service_label(&global.key("service"))?,
         istio_namespace: values::namespace(&global.key("istioNamespace"))?
             .unwrap_or_else(|| names::DEFAULT_ISTIO_NAMESPACE.to_owned()),
@@ -115,6 +116,14 @@ fn revisions(global: &Reader<'_>, auto_fence: bool) -> Result<Revisions, Setting
         return Err(own.error("a revision of global.istioRev, because autoFence makes fences of this revision"));
     }
     Ok(revisions)
+}
+
+fn switching(reader: &Reader<'_>) -> Result<Switching, SettingsError> {
+    match reader.name()?.as_deref() {
+        None | Some("lossless") => Ok(Switching::Lossless),
+        Some("fastest") => Ok(Switching::Fastest),
+        Some(_) => Err(reader.error("lossless or fastest")),
+    }
 }
 
 fn wormhole_ports(general: &Reader<'_>) -> Result<Vec<u16>, SettingsError> {

@@ -54,6 +54,7 @@ impl Settings {
             cleanup_wormhole_port,
             mode,
             source,
+            switching,
             service_label,
             istio_namespace,
             slime_namespace,
@@ -78,7 +79,7 @@ impl Settings {
             aliases.map(|alias| json!({"pattern": alias.pattern, "templates": alias.templates})).collect();
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
-        let rows: [(&'static str, Value, Takes); 31] = [
+        let rows: [(&'static str, Value, Takes); 32] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoFence", json!(auto_fence), Takes::Nothing),
@@ -100,6 +101,7 @@ impl Settings {
             ("general.cleanupWormholePort", json!(cleanup_wormhole_port), Takes::Render),
             ("general.globalSidecarMode", json!(mode), Takes::Restart),
             ("general.metricSourceType", json!(source), Takes::Restart),
+            ("general.switching", json!(format!("{switching:?}").to_lowercase()), Takes::Nothing),
             ("global.service", json!(service_label), Takes::Nothing),
             ("global.istioNamespace", json!(istio_namespace), Takes::Restart),
             ("global.slimeNamespace", json!(slime_namespace), Takes::Restart),

@@ -249,7 +249,7 @@ fn all_different() -> Settings {
             "managementSelectors": [{}], "fenceLabelKeyAlias": "k", "enableShortDomain": true, "namespace": ["a"],
             "dispatches": [{"name": 1, "cluster": "c"}], "domainAliases": [{"pattern": "a"}], "stableHost": ["a.b"],
             "clusterGsNamespace": "gs", "passthroughByDefault": true, "addEnvHeaderViaLua": true, "proxyVersion": "1",
-            "supportH2": true, "cleanupWormholePort": true, "globalSidecarMode": "namespace", "metricSourceType": "prometheus",
+            "supportH2": true, "cleanupWormholePort": true, "globalSidecarMode": "namespace", "metricSourceType": "prometheus", "switching": "fastest",
         },
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
@@ -374,4 +374,12 @@ proptest! {
             Err(error) => prop_assert!(error.path.starts_with("module") || error.path.starts_with("general"), "{}", error),
         }
     }
+}
+
+#[test]
+fn switches_are_lossless_unless_the_fastest_are_wanted() {
+    assert_eq!(settings(json!({})).switching, Switching::Lossless);
+    assert_eq!(settings(json!({"general": {"switching": "fastest"}})).switching, Switching::Fastest);
+    let error = resolve(&json!({"general": {"switching": "fast"}}), &Context::default()).unwrap_err();
+    assert_eq!(error.to_string(), "general.switching: expected lossless or fastest, got \"fast\"");
 }

@@ -1,13 +1,14 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `plan` for what is written, `change` for the words between here and the writer, `pods` for fences of a pod
-//! label, `reload` for settings that change.
+//! Next: `learn` for calls, `standing` for how long a Sidecar is as it is, `plan` for what is written, `change` for the words between here
+//! and the writer, `pods` for fences of a pod label, `reload` for settings that change.
 
 mod change;
 mod learn;
 mod plan;
 mod pods;
 mod reload;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,9 +17,11 @@ pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
 use learn::WaitingCalls;
 use pods::PodFences;
+use standing::Standing;
 
 use crate::fence::alias::Aliases;
 use crate::fence::conditions::Condition;
+use crate::fence::delivery::Delivery;
 use crate::fence::pace::Pace;
 use crate::fence::revision::is_in_scope;
 use crate::index::Index;
@@ -47,6 +50,7 @@ pub struct State {
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
     pod_fences: PodFences,
+    delivery: Delivery,
 }
 
 /// What is going on with one fence.
@@ -67,6 +71,7 @@ struct Work {
     pace: Pace,
     /// Since when no pod has the label of the fence.
     without_pods_since: Option<Duration>,
+    standing: Standing,
     /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
     refused_sidecar: Option<String>,
     refused_status: Option<String>,
@@ -102,6 +107,7 @@ impl State {
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
             pod_fences: PodFences::default(),
+            delivery: Delivery::default(),
         };
         (state, problems)
     }
@@ -110,7 +116,7 @@ impl State {
     pub fn on(&mut self, event: Event, now: Now) {
         match event {
             Event::Applied(object) => self.applied(*object, now),
-            Event::Deleted(kind, id) => self.deleted(kind, &id),
+            Event::Deleted(kind, id) => self.deleted(kind, &id, now),
             Event::Listed(kind) => {
                 if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
                     self.retry_all_waiting(now);
@@ -159,7 +165,7 @@ impl State {
         if let Object::VirtualService(virtual_service) = &object
             && !is_in_scope(&self.settings.revisions, &virtual_service.labels)
         {
-            return self.deleted(kind, &id);
+            return self.deleted(kind, &id, now);
         }
         let mut addresses = Vec::new();
         let mut may_claim_callers = kind == Kind::Service;
@@ -175,7 +181,7 @@ impl State {
             }
             _ => {}
         }
-        if !self.index.apply(object) {
+        if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
@@ -208,11 +214,11 @@ impl State {
         }
     }
 
-    fn deleted(&mut self, kind: Kind, id: &ObjectRef) {
+    fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
         if kind == Kind::Pod {
             self.unfence_pod(id);
         }
-        self.index.delete(kind, id);
+        self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
             && let Some(work) = self.by_fence.get_mut(id)
@@ -257,6 +263,8 @@ impl State {
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
         self.dirty.extend(self.pod_fences.ids().cloned());
+        let ours = self.index.sidecars().filter(|sidecar| sidecar.owner_uid.is_some());
+        self.dirty.extend(ours.map(|sidecar| sidecar.id.clone()));
     }
 
     fn finished(&mut self, id: ObjectRef, outcome: Outcome, now: Now) {
@@ -278,12 +286,12 @@ impl State {
         // Whether nothing has happened since: then there is no use in making the same change again.
         let settled = match outcome {
             Outcome::Stored(stored) => {
-                if matches!(change, Some(Change::ApplySidecar { .. })) {
+                if matches!(change, Some(Change::ApplySidecar { begins: true, .. })) {
                     work.pace.written(now.monotonic);
                 }
                 match stored {
                     Some(object) if !deleted => {
-                        self.index.apply((*object).clone());
+                        self.take_in((*object).clone(), now.monotonic);
                         self.is_known(&object)
                     }
                     Some(_) => false,

@@ -18,6 +18,7 @@ mod pod_labels;
 mod schedule;
 mod scope;
 mod simulated_cluster;
+mod switching;
 mod waiting;
 mod world;
 mod writing;

@@ -1,9 +1,10 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
 //! harmless: the fence, then what is known in its status, then the Sidecar that follows from it, then how the fence is doing.
 //! Next: `automatic` for whether a fence is wanted at all, `leaving` for domains on their way out, `status` for what is known, `sidecar`
-//! for the Sidecar.
+//! for the Sidecar, `farewell` for its end.
 
 mod automatic;
+mod farewell;
 mod leaving;
 mod sidecar;
 mod status;
@@ -98,21 +99,24 @@ impl State {
                     work.attempted.clone_from(&status.conditions);
                 }
                 work.in_flight = Some(change.clone());
-                if matches!(change, Change::ApplySidecar { .. }) {
+                if matches!(change, Change::ApplySidecar { begins: true, .. }) {
                     work.pace.departed();
                 }
                 changes.push(change);
             } else {
                 work.futile = futile.wanted;
-                self.tidy(&id);
+                self.tidy(&id, now.monotonic);
             }
         }
         changes
     }
 
     /// Keeps nothing for a name that means nothing any more.
-    fn tidy(&mut self, id: &ObjectRef) {
-        if self.means_nothing(id) {
+    fn tidy(&mut self, id: &ObjectRef, now: Duration) {
+        let ours = self.index.find_sidecar(id).is_some_and(|sidecar| sidecar.owner_uid.is_some());
+        let known = ours || !self.means_nothing(id);
+        let remembered = self.by_fence.get(id).is_some_and(|work| work.standing.remembers_until(now).is_some());
+        if !known && !remembered {
             self.set_alarm(id, None);
             self.by_fence.remove(id);
         }
@@ -120,14 +124,22 @@ impl State {
 
     fn look(&mut self, id: &ObjectRef, futile: &mut Futile, now: Now) -> Verdict {
         let automatic = self.automatic(id, now.monotonic);
-        let Some(fence) = self.index.find_fence(id) else {
-            return if let Automatic::Wanted(fence) = automatic { futile.write(*fence) } else { Verdict::Nothing };
-        };
-        if !is_in_scope(&self.settings.revisions, &fence.labels) {
+        let in_scope = |labels| is_in_scope(&self.settings.revisions, labels);
+        let known = self.index.find_fence(id);
+        let of_another = known.is_some_and(|fence| !in_scope(&fence.labels));
+        if of_another || (known.is_none() && self.index.find_sidecar(id).is_some_and(|left| !in_scope(&left.labels))) {
             return Verdict::Nothing;
         }
+        let Some(fence) = known.filter(|fence| !fence.deleting) else {
+            return match automatic {
+                Automatic::Wanted(change) if known.is_none() && futile.allows(&change) => Verdict::Write(*change),
+                _ => self.look_at_leftover(id, futile, now),
+            };
+        };
         if matches!(automatic, Automatic::Unwanted) && is_automatic(&fence.labels) {
-            return futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() });
+            return self
+                .see_off(fence, futile, now)
+                .unwrap_or_else(|| futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() }));
         }
         let fence = fence.clone();
         let verdict = self.look_at_fence(&fence, futile, now);
