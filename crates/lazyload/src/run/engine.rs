@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::without_fallback::WithoutFallback;
 use crate::admin::metrics::Metrics;
 use crate::apply::Writer;
+use crate::observe::prometheus::Question;
 use crate::process::clock::Clock;
 use crate::process::readiness::{Awaited, Readiness};
 
@@ -35,6 +36,8 @@ pub struct Engine<W> {
     awaited: Vec<(Kind, Awaited)>,
     without_fallback: WithoutFallback,
     slots: Arc<Semaphore>,
+    /// Who asks Prometheus asks here about what.
+    questions: Option<mpsc::Receiver<Question>>,
     finished_tx: mpsc::UnboundedSender<Event>,
     finished_rx: mpsc::UnboundedReceiver<Event>,
 }
@@ -57,9 +60,16 @@ impl<W: Writer> Engine<W> {
             awaited,
             without_fallback,
             slots,
+            questions: None,
             finished_tx,
             finished_rx,
         }
+    }
+
+    /// Answers which fences there are.
+    #[must_use]
+    pub fn answering(self, questions: mpsc::Receiver<Question>) -> Self {
+        Self { questions: Some(questions), ..self }
     }
 
     /// Runs until the shutdown, or until all senders of events are gone. Writes that have begun are finished.
@@ -82,6 +92,10 @@ impl<W: Writer> Engine<W> {
                     Some(event) => self.on(event),
                     None => break,
                 },
+                Some(question) = next_question(&mut self.questions) => {
+                    // Who asked may have gone, with the shutdown.
+                    drop(question.send(self.state.interest()));
+                }
                 () = alarm => {}
                 _ = heal.tick() => self.on(Event::Heal),
             }
@@ -130,6 +144,13 @@ impl<W: Writer> Engine<W> {
                 self.finished_tx.clone(),
             ));
         }
+    }
+}
+
+async fn next_question(questions: &mut Option<mpsc::Receiver<Question>>) -> Option<Question> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
     }
 }
 

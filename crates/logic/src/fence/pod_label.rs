@@ -73,7 +73,8 @@ mod tests {
         let asks = |value: &str, address: Option<&str>| {
             let labels = Labels::from([("app".into(), value.into())]);
             let addresses = address.map(|address| address.parse().unwrap()).into_iter().collect();
-            let pod = Pod { id: ObjectRef::new("default", "p"), labels, addresses, created: 0 };
+            let account = "default".into();
+            let pod = Pod { id: ObjectRef::new("default", "p"), labels, account, addresses, created: 0 };
             fence_of(&setting, &pod).map(|(id, value)| (id.to_string(), value))
         };
         let expected = ("default/app-web.workload.identity".to_owned(), "web".to_owned());

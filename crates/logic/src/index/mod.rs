@@ -3,16 +3,20 @@
 //! Next: `callers` for who has an address, `routes` for what is behind a host.
 
 mod callers;
+mod gone;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::observation::Identity;
 use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Pod, Service, Sidecar};
 use callers::Callers;
 use routes::Routes;
 
-pub use callers::Caller;
+pub use callers::{Caller, NoCaller};
 
 /// Everything that was seen and is kept.
 #[derive(Debug, Default)]
@@ -173,10 +177,23 @@ impl Index {
         self.callers.pods()
     }
 
-    /// Who has this address.
+    /// Who has this address, or had it a moment ago, and is whom the certificate names, if there is one.
+    ///
+    /// # Errors
+    /// Nobody has it, or somebody else.
+    pub fn find_caller(&self, address: IpAddr, peer: Option<&Identity<Box<str>>>) -> Result<Caller<'_>, NoCaller> {
+        self.callers.find(address, peer)
+    }
+
+    /// Whether a pod of this namespace has this address, or had it a moment ago.
     #[must_use]
-    pub fn find_caller(&self, address: std::net::IpAddr) -> Option<Caller<'_>> {
-        self.callers.find(address)
+    pub fn may_be_of(&self, address: IpAddr, namespace: &str) -> bool {
+        self.callers.pods_at(address).any(|pod| *pod.id.namespace == *namespace)
+    }
+
+    /// Forgets pods that are gone for long. `now` is time since any start.
+    pub fn forget_gone(&mut self, now: Duration) {
+        self.callers.gone.turn(now);
     }
 
     /// Hosts to which VirtualServices route calls of `host`, without itself, in order.

@@ -1,10 +1,11 @@
 //! Owns the effective settings of one lazyload module, resolved from what the user wrote.
 //! Never guesses silently: what is wrong is an error with its path, what is odd is a warning.
-//! Next: `reader` and `values` for how values are read, `resolve` for which spelling wins, `keys` for misspelt ones, `table` for what
-//! each setting is in the end and what a change of it takes.
+//! Next: `reader` and `values` for how values are read, `resolve` for which spelling wins, `prometheus` for that source, `keys` for
+//! misspelt ones, `table` for what each setting is in the end and what a change of it takes.
 
 mod choices;
 pub(crate) mod keys;
+mod prometheus;
 pub(crate) mod reader;
 mod resolve;
 mod selector;
@@ -13,6 +14,7 @@ mod table;
 mod tests;
 pub(crate) mod values;
 
+pub use prometheus::{Access, Headers, Prometheus};
 pub use reader::SettingsError;
 pub use resolve::{Context, Resolved, resolve};
 pub use selector::NamespaceSelector;
@@ -149,6 +151,8 @@ pub struct Settings {
     pub mode: GlobalSidecarMode,
     /// Where calls are learned from.
     pub source: MetricSource,
+    /// How Prometheus is asked, where it is the source.
+    pub prometheus: Option<Prometheus>,
     /// How Sidecars are changed.
     pub switching: Switching,
     /// Label key of the default workload selector.

@@ -3,8 +3,11 @@
 use lazyload_api::names;
 use serde_json::{Map, Value};
 
+use super::prometheus;
 use super::reader::{Reader, SettingsError};
-use super::{Dispatch, DomainAlias, NamespaceSelector, Revisions, Settings, Switching, choices, keys, values};
+use super::{
+    Dispatch, DomainAlias, MetricSource, NamespaceSelector, Revisions, Settings, Switching, choices, keys, values,
+};
 
 /// What is known from outside the module entry.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +38,18 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
     let general = Reader::new("general", Some(&general_value));
     let global = root.key("global");
     let misc = global.key("misc");
-    let warnings = keys::warnings(&root)?;
+    let mut warnings = keys::warnings(&root)?;
 
+    let source = choices::source(&general, &misc, &root)?;
+    let asked = Reader::new("metric.prometheus", root.key("metric").key("prometheus").value());
+    warnings.extend(prometheus::warnings(&asked)?);
+    let prometheus = match source {
+        MetricSource::Prometheus => Some(prometheus::read(&asked)?),
+        MetricSource::AccessLog => None,
+    };
+    if asked.is_set() && prometheus.is_none() {
+        warnings.push("metric.prometheus has no effect: metricSourceType is accesslog".to_owned());
+    }
     let slime_namespace = values::namespace(&global.key("slimeNamespace"))?
         .or_else(|| context.namespace.clone())
         .unwrap_or_else(|| names::DEFAULT_SLIME_NAMESPACE.to_owned());
@@ -71,7 +84,8 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         support_h2: general.key("supportH2").flag()?,
         cleanup_wormhole_port: general.key("cleanupWormholePort").flag()?,
         mode: choices::mode(&general, &misc, context)?,
-        source: choices::source(&general, &misc, &root)?,
+        source,
+        prometheus,
         switching: switching(&general.key("switching"))?,
         service_label: service_label(&global.key("service"))?,
         istio_namespace: values::namespace(&global.key("istioNamespace"))?

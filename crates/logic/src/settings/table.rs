@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{GlobalSidecarMode, MetricSource, Revisions, Settings};
+use super::{GlobalSidecarMode, MetricSource, Prometheus, Revisions, Settings};
 
 /// What it takes that a changed setting has its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,7 @@ impl Settings {
             cleanup_wormhole_port,
             mode,
             source,
+            prometheus,
             switching,
             service_label,
             istio_namespace,
@@ -79,7 +80,8 @@ impl Settings {
             aliases.map(|alias| json!({"pattern": alias.pattern, "templates": alias.templates})).collect();
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
-        let rows: [(&'static str, Value, Takes); 32] = [
+        let prometheus = prometheus.as_ref().map(Prometheus::to_value);
+        let rows: [(&'static str, Value, Takes); 33] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoFence", json!(auto_fence), Takes::Nothing),
@@ -101,6 +103,7 @@ impl Settings {
             ("general.cleanupWormholePort", json!(cleanup_wormhole_port), Takes::Render),
             ("general.globalSidecarMode", json!(mode), Takes::Restart),
             ("general.metricSourceType", json!(source), Takes::Restart),
+            ("metric.prometheus", json!(prometheus), Takes::Restart),
             ("general.switching", json!(format!("{switching:?}").to_lowercase()), Takes::Nothing),
             ("global.service", json!(service_label), Takes::Nothing),
             ("global.istioNamespace", json!(istio_namespace), Takes::Restart),
@@ -148,6 +151,7 @@ impl Settings {
             cluster_gs_namespace: running.cluster_gs_namespace.clone(),
             mode: running.mode,
             source: running.source,
+            prometheus: running.prometheus.clone(),
             // VirtualServices of other revisions are not kept: they would have to be listed again.
             revisions: Revisions { own: self.revisions.own, ..running.revisions.clone() },
             istio_namespace: running.istio_namespace.clone(),

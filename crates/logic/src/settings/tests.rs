@@ -26,9 +26,24 @@ fn the_seeds_cluster_accesslog_module_is_read_as_printed() {
 }
 
 #[test]
-fn prometheus_is_the_source_if_only_its_address_is_given() {
-    let settings = settings(json!({"metric": {"prometheus": {"address": "http://p:9090"}}}));
+fn prometheus_is_the_source_if_its_block_alone_is_given() {
+    let settings = settings(json!({"metric": {"prometheus": {
+        "address": "http://p:9090", "handlers": {"destination": {"query": "sum(x{app=\"$source_app\"})by(request_host)"}},
+    }}}));
     assert_eq!(settings.source, MetricSource::Prometheus);
+    assert_eq!(settings.prometheus.unwrap().address, "http://p:9090");
+}
+
+#[test]
+fn a_header_for_prometheus_is_not_shown_and_a_changed_one_takes_a_restart() {
+    let with = |token: &str| {
+        settings(json!({"metric": {"prometheus": {
+            "address": "http://p:9090", "headers": {"X-Key": token},
+            "handlers": {"destination": {"query": "sum(x{app=\"$source_app\"})by(request_host)"}},
+        }}}))
+    };
+    assert!(!with("hush-hush").effective().contains("hush-hush"));
+    assert_ne!(with("hush-hush").restart_fingerprint(), with("other").restart_fingerprint());
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `standing` for how long a Sidecar is as it is, `plan` for what is written, `change` for the words between here
-//! and the writer, `pods` for fences of a pod label, `reload` for settings that change.
+//! Next: `learn` for calls, `measure` for Prometheus' answers, `standing` for how long a Sidecar is as it is, `plan` for what is written,
+//! `change` for the words between here and the writer, `pods` for fences of a pod label, `reload` for settings that change.
 
 mod change;
 mod learn;
+mod measure;
 mod plan;
 mod pods;
 mod reload;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
 use learn::WaitingCalls;
+pub use measure::Interest;
 use pods::PodFences;
 use standing::Standing;
 
@@ -25,7 +27,7 @@ use crate::fence::delivery::Delivery;
 use crate::fence::pace::Pace;
 use crate::fence::revision::is_in_scope;
 use crate::index::Index;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Windows};
 use crate::settings::Settings;
 use crate::types::{Kind, Now, Object, ObjectRef};
 
@@ -50,6 +52,7 @@ pub struct State {
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
     pod_fences: PodFences,
+    windows: Windows,
     delivery: Delivery,
 }
 
@@ -107,6 +110,7 @@ impl State {
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
             pod_fences: PodFences::default(),
+            windows: Windows::default(),
             delivery: Delivery::default(),
         };
         (state, problems)
@@ -114,6 +118,7 @@ impl State {
 
     /// Takes in what happened.
     pub fn on(&mut self, event: Event, now: Now) {
+        self.index.forget_gone(now.monotonic);
         match event {
             Event::Applied(object) => self.applied(*object, now),
             Event::Deleted(kind, id) => self.deleted(kind, &id, now),
@@ -123,6 +128,7 @@ impl State {
                 }
             }
             Event::Called(calls) => self.called(calls, now),
+            Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
             Event::Heal => self.heal(),
             Event::Settings(settings) => self.changed(*settings, now),
@@ -138,7 +144,8 @@ impl State {
     /// When [`State::plan`] should be asked again although nothing happened.
     #[must_use]
     pub fn next_alarm(&self) -> Option<Duration> {
-        self.alarms.first().map(|(at, _)| *at)
+        let waiting = self.waiting_calls.alarm.filter(|_| self.unlisted.is_empty());
+        self.alarms.first().map(|(at, _)| *at).into_iter().chain(waiting).min()
     }
 
     /// Counters of what became of the calls that were seen.
@@ -227,6 +234,7 @@ impl State {
         }
         if matches!(kind, Kind::Fence | Kind::Service) && self.means_nothing(id) {
             self.ledger.forget(id);
+            self.windows.forget(id);
         }
         self.mark_affected(kind, id);
     }

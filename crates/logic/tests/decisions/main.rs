@@ -15,6 +15,7 @@ mod golden;
 mod invariants;
 mod objects;
 mod pod_labels;
+mod prometheus;
 mod schedule;
 mod scope;
 mod simulated_cluster;
