@@ -271,6 +271,7 @@ fn all_different() -> Settings {
             "selfResourceRev": "r", "log": {"logLevel": "debug"},
             "misc": {"metrics-addr": ":1", "aux-addr": ":2", "logSourcePort": ":3"},
         },
+        "metric": {"prometheus": {"address": "http://p", "handlers": {"h": {"query": "x"}}}},
     }))
 }
 

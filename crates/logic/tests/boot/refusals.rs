@@ -313,9 +313,10 @@ fn only_a_setting_that_takes_a_restart_rolls_the_controller() {
         assert_eq!(annotation("/module/0/general", safe.clone()), before, "{safe}");
     }
     assert_eq!(annotation("/module/0/global/log", json!({"logLevel": "debug"})), before);
+    let handlers = json!({"h": {"query": "sum(x{app=\"$source_app\"})by(request_host)"}});
     for (pointer, value) in [
         ("/module/0/general/clusterGsNamespace", json!("gs")),
-        ("/module/0/general/metricSourceType", json!("prometheus")),
+        ("/module/0/metric", json!({"prometheus": {"address": "http://p", "handlers": handlers}})),
         ("/module/0/global/misc/aux-addr", json!(":9081")),
         ("/module/0/global/istioRev", json!("1-19")),
         ("/namespace", json!("elsewhere")),
