@@ -135,6 +135,9 @@ pub struct Destinations {
     #[serde(default, skip_serializing_if = "DomainStatus::is_active", deserialize_with = "domain_status")]
     #[schemars(schema_with = "int_or_string")]
     pub status: DomainStatus,
+    /// The mesh does not know this learned host: it is not in the Sidecar, and calls go on through the global-sidecar.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub external: bool,
 }
 
 /// Life of a dependency.
@@ -227,9 +230,9 @@ mod tests {
 
     #[test]
     fn an_active_domain_is_written_without_status_and_others_by_name() {
-        let active = Destinations { hosts: vec!["a".into()], status: DomainStatus::Active };
+        let active = Destinations { hosts: vec!["a".into()], ..Destinations::default() };
         assert_eq!(serde_json::to_value(&active).unwrap(), serde_json::json!({"hosts": ["a"]}));
-        let waiting = Destinations { hosts: vec![], status: DomainStatus::ExpireWait };
+        let waiting = Destinations { status: DomainStatus::ExpireWait, ..Destinations::default() };
         assert_eq!(serde_json::to_value(&waiting).unwrap(), serde_json::json!({"status": "EXPIREWAIT"}));
     }
 

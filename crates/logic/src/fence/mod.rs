@@ -6,5 +6,6 @@ pub mod alias;
 pub mod completion;
 pub mod dependencies;
 pub mod enrollment;
+pub mod interest;
 pub mod pace;
 pub mod sidecar;

@@ -1,16 +1,26 @@
 //! Owns what exists in the cluster, with the reverse look-ups that decisions need.
 //! Never decides what should exist.
-//! Next: `callers` for who has an address, `routes` for what is behind a host.
+//! Next: `callers` for who has an address; `virtual_services` and `gateway_routes` for what is behind a host; `registry` for which hosts
+//! the mesh knows besides Services.
 
 mod callers;
-mod routes;
+mod gateway_routes;
+mod hosts;
+mod registry;
+mod virtual_services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lazyload_api::names;
+
+use crate::fence::completion::service_host;
 use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Service, Sidecar};
 use callers::Callers;
-use routes::Routes;
+use gateway_routes::{GatewayRoutes, Parent};
+use hosts::can_be_imported;
+use registry::Registry;
+use virtual_services::VirtualServices;
 
 pub use callers::Caller;
 
@@ -23,12 +33,23 @@ pub struct Index {
     fences: BTreeMap<ObjectRef, Fence>,
     sidecars: BTreeMap<ObjectRef, Sidecar>,
     callers: Callers,
-    routes: Routes,
+    virtual_services: VirtualServices,
+    gateway_routes: GatewayRoutes,
+    registry: Registry,
+}
+
+/// What an object is about: fences that depend on any of it can be affected by its coming, going or changing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Hosts, wildcards among them.
+    pub hosts: BTreeSet<String>,
+    /// Labels that selectors look at.
+    pub labels: Labels,
 }
 
 impl Index {
-    /// Takes in the newest form of an object. News older than what is known is ignored. Tells whether a fence, Sidecar, Service or
-    /// Namespace is different now; the other kinds always count as different.
+    /// Takes in the newest form of an object. News older than what is known is ignored. Tells whether anything that is kept of it is
+    /// different now; pods and EndpointSlices always count as different.
     pub fn apply(&mut self, object: Object) -> bool {
         match object {
             Object::Service(service) => {
@@ -64,7 +85,10 @@ impl Index {
                 }
                 self.sidecars.insert(sidecar.id.clone(), sidecar);
             }
-            Object::VirtualService(virtual_service) => self.routes.apply(&virtual_service),
+            Object::VirtualService(virtual_service) => return self.virtual_services.apply(&virtual_service),
+            Object::ServiceEntry(entry) => return self.registry.apply(&entry),
+            Object::HttpRoute(route) => return self.gateway_routes.apply(Kind::HttpRoute, &route),
+            Object::GrpcRoute(route) => return self.gateway_routes.apply(Kind::GrpcRoute, &route),
         }
         true
     }
@@ -87,7 +111,30 @@ impl Index {
             Kind::Sidecar => {
                 self.sidecars.remove(id);
             }
-            Kind::VirtualService => self.routes.delete(id),
+            Kind::VirtualService => self.virtual_services.delete(id),
+            Kind::ServiceEntry => self.registry.delete(id),
+            Kind::HttpRoute | Kind::GrpcRoute => self.gateway_routes.delete(kind, id),
+        }
+    }
+
+    /// What an object is about, as it is known now; nothing for one that is not known, and for kinds that concern one fence only.
+    #[must_use]
+    pub fn reach(&self, kind: Kind, id: &ObjectRef) -> Reach {
+        match kind {
+            Kind::Service => self.services.get(id).map_or_else(Reach::default, |service| Reach {
+                hosts: BTreeSet::from([service_host(id)]),
+                labels: service.labels.clone(),
+            }),
+            Kind::VirtualService => Reach { hosts: self.virtual_services.hosts_of(id), labels: Labels::new() },
+            Kind::ServiceEntry => Reach { hosts: self.registry.hosts_of(id).cloned().collect(), labels: Labels::new() },
+            Kind::HttpRoute | Kind::GrpcRoute => {
+                let hosts = self.gateway_routes.parents_of(kind, id).flat_map(|parent| match parent {
+                    Parent::Service(service) => vec![service_host(service)],
+                    Parent::ServiceEntry(entry) => self.registry.hosts_of(entry).cloned().collect(),
+                });
+                Reach { hosts: hosts.collect(), labels: Labels::new() }
+            }
+            Kind::Namespace | Kind::Pod | Kind::EndpointSlice | Kind::Fence | Kind::Sidecar => Reach::default(),
         }
     }
 
@@ -169,10 +216,26 @@ impl Index {
         self.callers.find(address)
     }
 
-    /// Hosts to which VirtualServices route calls of `host`, without itself, in order.
+    /// Hosts to which VirtualServices, HTTPRoutes and GRPCRoutes route calls of `host` that are made in a namespace, without itself, in
+    /// order.
     #[must_use]
-    pub fn destinations_behind(&self, host: &str) -> BTreeSet<String> {
-        self.routes.behind(host)
+    pub fn destinations_behind(&self, host: &str, namespace: &str) -> BTreeSet<String> {
+        let mut found = self.virtual_services.behind(host, namespace);
+        let entries = self.registry.entries(host, namespace);
+        found.extend(self.gateway_routes.behind(host, &entries, namespace));
+        found.remove(host);
+        found
+    }
+
+    /// What a Sidecar in a namespace has to import so that `host` is known there: itself, or a wildcard that stands for it; `None` if the
+    /// mesh does not know the host. Names of Services count as known whether or not the Service exists.
+    #[must_use]
+    pub fn import_of(&self, host: &str, namespace: &str) -> Option<String> {
+        if host.ends_with(names::SERVICE_DOMAIN_SUFFIX) {
+            return can_be_imported(host).then(|| host.to_owned());
+        }
+        let routed = || self.virtual_services.knows(host, namespace).then(|| host.to_owned());
+        self.registry.import_of(host, namespace).or_else(routed)
     }
 }
 
