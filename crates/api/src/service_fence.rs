@@ -128,7 +128,7 @@ pub struct ServiceFenceStatus {
 /// What one dependency stands for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Destinations {
-    /// The dependency itself and the real destinations behind it; for `NAMESPACE/*` only the latter.
+    /// The dependency itself, or the wildcard by which the mesh knows it, and what lies behind it; for `NAMESPACE/*` only the latter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// Absent means active. The original has written names and numbers: both are read, names are written.

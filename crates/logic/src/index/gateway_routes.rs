@@ -151,7 +151,7 @@ mod tests {
         GatewayRoute { id: ObjectRef::new(namespace, "r"), spec: serde_json::from_value(spec).unwrap() }
     }
 
-    fn to_a(rules: serde_json::Value) -> serde_json::Value {
+    fn to_a(rules: &serde_json::Value) -> serde_json::Value {
         json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a", "namespace": "default"}], "rules": rules})
     }
 
@@ -169,8 +169,8 @@ mod tests {
             {"filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "m"}}},
                 {"type": "RequestHeaderModifier", "requestHeaderModifier": {"add": []}}]},
         ]);
-        assert!(routes.apply(Kind::HttpRoute, &route("default", to_a(rules.clone()))));
-        assert!(!routes.apply(Kind::HttpRoute, &route("default", to_a(rules))));
+        assert!(routes.apply(Kind::HttpRoute, &route("default", to_a(&rules))));
+        assert!(!routes.apply(Kind::HttpRoute, &route("default", to_a(&rules))));
         assert_eq!(
             behind(&routes, "any"),
             [
@@ -186,8 +186,8 @@ mod tests {
     fn a_producers_route_is_for_everybody_and_a_consumers_for_its_own_namespace() {
         let mut routes = GatewayRoutes::default();
         let rules = |name: &str| json!([{"backendRefs": [{"name": name}]}]);
-        routes.apply(Kind::HttpRoute, &route("default", to_a(rules("p"))));
-        routes.apply(Kind::GrpcRoute, &route("shop", to_a(rules("c"))));
+        routes.apply(Kind::HttpRoute, &route("default", to_a(&rules("p"))));
+        routes.apply(Kind::GrpcRoute, &route("shop", to_a(&rules("c"))));
         assert_eq!(behind(&routes, "stranger"), ["p.default.svc.cluster.local"]);
         assert_eq!(behind(&routes, "shop"), ["c.shop.svc.cluster.local", "p.default.svc.cluster.local"]);
         routes.delete(Kind::HttpRoute, &ObjectRef::new("default", "r"));
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_route_of_a_gateway_alone_is_not_followed() {
         let mut routes = GatewayRoutes::default();
-        let mut spec = to_a(json!([{"backendRefs": [{"name": "b"}]}]));
+        let mut spec = to_a(&json!([{"backendRefs": [{"name": "b"}]}]));
         spec["parentRefs"] =
             json!([{"name": "ingress"}, {"kind": "Gateway", "group": "gateway.networking.k8s.io", "name": "a"}]);
         assert!(!routes.apply(Kind::HttpRoute, &route("default", spec)));
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_service_entry_can_be_a_parent() {
         let mut routes = GatewayRoutes::default();
-        let mut spec = to_a(json!([{"backendRefs": [{"name": "b"}]}]));
+        let mut spec = to_a(&json!([{"backendRefs": [{"name": "b"}]}]));
         spec["parentRefs"] = json!([{"group": "networking.istio.io", "kind": "ServiceEntry", "name": "e"}]);
         routes.apply(Kind::HttpRoute, &route("default", spec));
         let entries = BTreeSet::from([ObjectRef::new("default", "e")]);

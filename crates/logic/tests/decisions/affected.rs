@@ -96,9 +96,12 @@ fn happen(world: &mut World, dice: &mut Dice) {
             let hosts = [HOSTS[4 + dice.below(4)], HOSTS[4 + dice.below(4)]];
             world.put(mk_service_entry(namespace, &object, &hosts));
         }
-        5 if gone => world.cluster.delete(Kind::Service, namespace, &service),
         5 => {
-            let mut changed = mk_service(namespace, &service, None);
+            let service = ["s0", "s1", "s2", "later"][dice.below(4)];
+            if gone {
+                return world.cluster.delete(Kind::Service, namespace, service);
+            }
+            let mut changed = mk_service(namespace, service, None);
             changed["metadata"]["labels"] =
                 [json!({}), json!({"team": "x", "tier": "y"}), json!({"tier": "z"})][dice.below(3)].clone();
             world.put(changed);
