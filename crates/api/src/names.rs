@@ -40,6 +40,8 @@ pub const TO_GLOBAL_SIDECAR: &str = "to-global-sidecar";
 pub const GLOBAL_SIDECAR_ROUTES: &str = "global-sidecar-routes";
 /// EnvoyFilter that makes the global-sidecar's proxy log to the controller.
 pub const GLOBAL_SIDECAR_ACCESS_LOG: &str = "global-sidecar-accesslog";
+/// EnvoyFilter that leaves the caller's identity in requests that pass the global-sidecar.
+pub const GLOBAL_SIDECAR_METADATA_EXCHANGE: &str = "global-sidecar-metadata-exchange-remove";
 /// Proxy metadata key by which EnvoyFilters recognise a global-sidecar's proxy.
 pub const SLIME_APP_METADATA: &str = "SLIME_APP";
 /// Value of [`SLIME_APP_METADATA`].

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Installation;
 use super::meta::metadata;
+use super::place::Place;
 
 /// What is added to the proxy's bootstrap: a cluster that is the controller's access-log service.
 pub(super) fn bootstrap(installation: &Installation) -> String {
@@ -35,16 +36,15 @@ pub(super) fn bootstrap(installation: &Installation) -> String {
 }
 
 /// The ConfigMap that Istio's injector mounts for the proxy; its pod does not start before it exists.
-pub(super) fn bootstrap_config_map(installation: &Installation) -> Value {
-    let namespace = installation.settings.global_sidecar_namespace();
+pub(super) fn bootstrap_config_map(installation: &Installation, place: &Place) -> Value {
     json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(namespace, names::ACCESS_LOG_SOURCE, json!({})),
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(&place.namespace, names::ACCESS_LOG_SOURCE, json!({})),
         "data": {"custom_bootstrap.json": bootstrap(installation)},
     })
 }
 
 /// The EnvoyFilter that adds the access logger. Inbound only: those entries carry the caller's address and the host that it asked for.
-pub(super) fn envoy_filter(installation: &Installation) -> Value {
+pub(super) fn envoy_filter(place: &Place, manager: &str) -> Value {
     let logger = json!({
         "name": "envoy.access_loggers.http_grpc",
         "typed_config": {
@@ -59,10 +59,9 @@ pub(super) fn envoy_filter(installation: &Installation) -> Value {
             },
         },
     });
-    let manager = "envoy.filters.network.http_connection_manager";
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
-        "metadata": metadata(installation.settings.global_sidecar_namespace(), names::GLOBAL_SIDECAR_ACCESS_LOG, json!({})),
+        "metadata": metadata(&place.namespace, names::GLOBAL_SIDECAR_ACCESS_LOG, json!({})),
         "spec": {
             "workloadSelector": {"labels": {"app": names::GLOBAL_SIDECAR}},
             "configPatches": [{

@@ -1,6 +1,6 @@
 //! The EnvoyFilters of the fallback: what no route of a proxy matches goes to the global-sidecar. Source: contract 4.5; B37, B38.
 //!
-//! `to-global-sidecar` reaches every proxy, also the global-sidecar's own, which must not fall back to itself. There istiod applies both
+//! `to-global-sidecar` reaches every proxy of the mesh, or of its namespace, also the global-sidecar's own, which must not fall back to itself. There istiod applies both
 //! filters: it merges route configurations first and then goes through the virtual hosts, each with all patches by priority. So Istio's
 //! catch-all is renamed before the removal that is meant for everyone else could match: it keeps what Istio gave it, pass through or
 //! block, and the removal of the fallback leaves it the only one.
@@ -11,20 +11,20 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::meta::{metadata, set_if_any};
-use super::{GlobalSidecar, Installation};
-use crate::settings::{Dispatch, Settings};
+use super::dispatch::{Dispatch, Target, with_port};
+use super::meta::{merged, metadata, set, set_if_any};
+use super::place::Place;
+use super::{GlobalSidecar, Installation, lua};
 
 /// Before filters without a priority.
 const EARLY: i32 = -10;
 
 /// The EnvoyFilter `global-sidecar-routes`, for the global-sidecar's own proxy.
-pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
-    let settings = &installation.settings;
-    let patches: Vec<Value> = sidecar.ports.iter().flat_map(|port| own_patches(settings, *port)).collect();
+pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> Value {
+    let patches: Vec<Value> = sidecar.ports.iter().flat_map(|port| own_patches(installation, *port)).collect();
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
-        "metadata": metadata(settings.global_sidecar_namespace(), names::GLOBAL_SIDECAR_ROUTES, json!({})),
+        "metadata": metadata(&place.namespace, names::GLOBAL_SIDECAR_ROUTES, json!({})),
         "spec": {
             "priority": EARLY,
             "workloadSelector": {"labels": {"app": names::GLOBAL_SIDECAR}},
@@ -33,19 +33,18 @@ pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar) -
     })
 }
 
-/// The EnvoyFilter `to-global-sidecar`, in the root namespace: it reaches every proxy.
-pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
-    let settings = &installation.settings;
+/// The EnvoyFilter `to-global-sidecar`: in the root namespace it reaches every proxy, elsewhere those of its namespace.
+pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> Value {
     let patches: Vec<Value> =
-        sidecar.ports.iter().flat_map(|port| everyones_patches(settings, sidecar, *port)).collect();
+        sidecar.ports.iter().flat_map(|port| everyones_patches(installation, sidecar, place, *port)).collect();
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
-        "metadata": metadata(&installation.istio_namespace, names::TO_GLOBAL_SIDECAR, json!({})),
+        "metadata": metadata(&place.filter_namespace, names::TO_GLOBAL_SIDECAR, json!({})),
         "spec": {"configPatches": patches},
     })
 }
 
-fn own_patches(settings: &Settings, port: u16) -> Vec<Value> {
+fn own_patches(installation: &Installation, port: u16) -> Vec<Value> {
     let rename = |from: &str, to: &str| patch("VIRTUAL_HOST", "MERGE", None, port, Some(from), &json!({"name": to}));
     let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", None, port, Some(name), &Value::Null);
     let mut patches = vec![
@@ -53,47 +52,56 @@ fn own_patches(settings: &Settings, port: u16) -> Vec<Value> {
         rename(names::ISTIO_BLOCK_ALL, names::KEPT_BLOCK_ALL),
         remove(names::FALLBACK_VIRTUAL_HOST),
     ];
-    patches.extend(dispatches(settings).map(|dispatch| remove(&dispatch.name)));
+    patches.extend(with_domains(installation).map(|dispatch| remove(&dispatch.name)));
     patches
 }
 
-fn everyones_patches(settings: &Settings, sidecar: &GlobalSidecar, port: u16) -> Vec<Value> {
+fn everyones_patches(installation: &Installation, sidecar: &GlobalSidecar, place: &Place, port: u16) -> Vec<Value> {
+    let settings = &installation.settings;
     let version = settings.proxy_version.as_deref();
     let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", version, port, Some(name), &Value::Null);
-    let cluster = global_sidecar_cluster(settings, sidecar.fallback_port.unwrap_or(port));
-    let mut virtual_hosts: Vec<Value> = dispatches(settings)
+    let cluster = global_sidecar_cluster(place, sidecar.fallback_port.unwrap_or(port));
+    let by_lua = lua::is_wanted(settings, place);
+    let route = |target: &Target| match target {
+        Target::GlobalSidecar => route_to_global_sidecar(&cluster, place, by_lua),
+        Target::Cluster(name) => route_to(name),
+    };
+    let mut virtual_hosts: Vec<Value> = with_domains(installation)
         .map(|dispatch| {
             let domains: Vec<String> = dispatch.domains.iter().flat_map(|domain| with_port(domain, port)).collect();
-            let route = if dispatch.cluster == names::DISPATCH_TO_GLOBAL_SIDECAR {
-                route_to_global_sidecar(&cluster)
-            } else {
-                route_to(&dispatch.cluster)
-            };
-            virtual_host(&dispatch.name, &domains, &route)
+            virtual_host(&dispatch.name, &domains, &[route(&dispatch.target)])
         })
         .collect();
-    let owns_the_rest = dispatches(settings).any(|dispatch| dispatch.domains.iter().any(|domain| domain == "*"));
-    if !owns_the_rest {
-        let route = if settings.passthrough_by_default {
-            route_to(names::PASSTHROUGH_CLUSTER)
-        } else {
-            route_to_global_sidecar(&cluster)
-        };
-        virtual_hosts.push(virtual_host(names::FALLBACK_VIRTUAL_HOST, &["*".to_owned()], &route));
-    }
-    vec![
+    // One virtual host has `*`, whoever it is for: Envoy refuses a second one.
+    let mut routes: Vec<Value> = installation
+        .dispatches
+        .iter()
+        .filter_map(|dispatch| Some(matching(&route(&dispatch.target), dispatch.domain_regex.as_deref()?)))
+        .collect();
+    let owner = installation.dispatches.iter().find(|dispatch| dispatch.gets_the_rest);
+    routes.push(match owner {
+        Some(dispatch) => route(&dispatch.target),
+        None if settings.passthrough_by_default => route_to(names::PASSTHROUGH_CLUSTER),
+        None => route(&Target::GlobalSidecar),
+    });
+    virtual_hosts.push(virtual_host(names::FALLBACK_VIRTUAL_HOST, &["*".to_owned()], &routes));
+    let mut patches = vec![
         remove(names::ISTIO_ALLOW_ANY),
         remove(names::ISTIO_BLOCK_ALL),
         patch("ROUTE_CONFIGURATION", "MERGE", version, port, None, &json!({"virtual_hosts": virtual_hosts})),
-    ]
+    ];
+    if by_lua {
+        patches.push(lua::filter(sidecar.filters, version, port));
+    }
+    patches
 }
 
-fn dispatches(settings: &Settings) -> impl Iterator<Item = &Dispatch> {
-    settings.dispatches.iter().filter(|dispatch| !dispatch.domains.is_empty())
+fn with_domains(installation: &Installation) -> impl Iterator<Item = &Dispatch> {
+    installation.dispatches.iter().filter(|dispatch| !dispatch.domains.is_empty())
 }
 
-fn global_sidecar_cluster(settings: &Settings, port: u16) -> String {
-    let (name, namespace) = (names::GLOBAL_SIDECAR, settings.global_sidecar_namespace());
+fn global_sidecar_cluster(place: &Place, port: u16) -> String {
+    let (name, namespace) = (names::GLOBAL_SIDECAR, &place.namespace);
     format!("outbound|{port}||{name}.{namespace}{}", names::SERVICE_DOMAIN_SUFFIX)
 }
 
@@ -117,8 +125,8 @@ fn patch(
     json!({"applyTo": apply_to, "match": wanted, "patch": patch})
 }
 
-fn virtual_host(name: &str, domains: &[String], route: &Value) -> Value {
-    json!({"name": name, "domains": domains, "routes": [route]})
+fn virtual_host(name: &str, domains: &[String], routes: &[Value]) -> Value {
+    json!({"name": name, "domains": domains, "routes": routes})
 }
 
 /// No limit of time: neither had the request one before.
@@ -128,26 +136,30 @@ fn route_to(cluster: &str) -> Value {
     json!({"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": NO_TIMEOUT}})
 }
 
-fn route_to_global_sidecar(cluster: &str) -> Value {
+/// A route for authorities that match as a whole.
+fn matching(route: &Value, regex: &str) -> Value {
+    let authority = json!({"name": ":authority", "string_match": {"safe_regex": {"regex": regex}}});
+    merged(route, json!({"match": {"prefix": "/", "headers": [authority]}}))
+}
+
+fn route_to_global_sidecar(cluster: &str, place: &Place, by_lua: bool) -> Value {
+    let source = place.callers.as_deref().unwrap_or("%ENVIRONMENT(POD_NAMESPACE)%");
     // Only what has not reached the global-sidecar is sent again, so that nothing is done twice.
     let retry = json!({"retry_on": "connect-failure,refused-stream", "num_retries": 2});
-    json!({
+    let mut headers = vec![header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%")];
+    let mut route = json!({
         "match": {"prefix": "/"},
         "route": {"cluster": cluster, "timeout": NO_TIMEOUT, "retry_policy": retry},
-        "request_headers_to_add": [
-            header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%"),
-            header(names::SOURCE_NS_HEADER, "%ENVIRONMENT(POD_NAMESPACE)%"),
-        ],
-    })
+    });
+    if by_lua {
+        set(&mut route, "typed_per_filter_config", lua::for_this_route());
+    } else {
+        headers.push(header(names::SOURCE_NS_HEADER, source));
+    }
+    set(&mut route, "request_headers_to_add", headers.into());
+    route
 }
 
 fn header(key: &str, value: &str) -> Value {
     json!({"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"})
-}
-
-/// An exact name is also matched with its port, which older proxies do not ignore.
-fn with_port(domain: &str, port: u16) -> Vec<String> {
-    let exact = !domain.contains(['*', ':']);
-    let more = exact.then(|| format!("{domain}:{port}"));
-    [domain.to_owned()].into_iter().chain(more).collect()
 }

@@ -3,9 +3,10 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::access_log;
-use super::meta::{binding, checksum, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
-use super::{GlobalSidecar, Installation};
+use super::meta::{binding, checksum, cluster_metadata, env_from_field, merged, metadata, rule, set, set_if_any};
+use super::place::Place;
+use super::{GlobalSidecar, Installation, access_log, metadata_exchange};
+use crate::settings::MetricSource;
 
 const NAME: &str = names::GLOBAL_SIDECAR;
 /// Any user but root and 1337, whose traffic Istio exempts from interception.
@@ -14,8 +15,10 @@ const USER: u32 = 65532;
 const GRACE_PERIOD: u32 = 60;
 
 /// Account, rights and configuration: nothing of it runs.
-pub(super) fn base(installation: &Installation, sidecar: &GlobalSidecar) -> Vec<Value> {
-    let namespace = installation.settings.global_sidecar_namespace();
+pub(super) fn base(sidecar: &GlobalSidecar, place: &Place) -> Vec<Value> {
+    let namespace = &place.namespace;
+    // By namespace, so that installations beside each other do not share it.
+    let role = format!("{NAME}.{namespace}");
     let meta = |labels: Value| metadata(namespace, NAME, labels);
     let read = ["get", "list", "watch"];
     let ports: String = sidecar.ports.iter().map(|port| format!("- {port}\n")).collect();
@@ -27,10 +30,10 @@ pub(super) fn base(installation: &Installation, sidecar: &GlobalSidecar) -> Vec<
         }),
         binding("Role", &meta(json!({})), namespace, NAME),
         json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_metadata(NAME),
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_metadata(&role),
             "rules": [rule("", &["services"], &read)],
         }),
-        binding("ClusterRole", &cluster_metadata(NAME), namespace, NAME),
+        binding("ClusterRole", &cluster_metadata(&role), namespace, NAME),
         json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(json!({names::CONFIG_LABEL: NAME})),
             "data": {"cfg": format!("wormholePorts:\n{ports}")},
@@ -39,7 +42,7 @@ pub(super) fn base(installation: &Installation, sidecar: &GlobalSidecar) -> Vec<
 }
 
 /// The Service: because of its ports, every proxy that sees it listens on them.
-pub(super) fn service(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
+pub(super) fn service(sidecar: &GlobalSidecar, place: &Place) -> Value {
     let ports: Vec<Value> = sidecar
         .ports
         .iter()
@@ -48,31 +51,41 @@ pub(super) fn service(installation: &Installation, sidecar: &GlobalSidecar) -> V
     let labels = json!({"app": NAME, "service": NAME, names::SERVICE_FENCED_LABEL: "false"});
     json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": metadata(installation.settings.global_sidecar_namespace(), NAME, labels),
+        "metadata": metadata(&place.namespace, NAME, labels),
         "spec": {"type": "ClusterIP", "sessionAffinity": "None", "selector": {"app": NAME}, "ports": ports},
     })
 }
 
 /// Its proxy sees every service, even where a default Sidecar of the mesh or the namespace hides them from others.
-pub(super) fn scope(installation: &Installation) -> Value {
+pub(super) fn scope(place: &Place) -> Value {
     json!({
         "apiVersion": names::SIDECAR_API_VERSION, "kind": "Sidecar",
-        "metadata": metadata(installation.settings.global_sidecar_namespace(), NAME, json!({})),
+        "metadata": metadata(&place.namespace, NAME, json!({})),
         "spec": {"workloadSelector": {"labels": {"app": NAME}}, "egress": [{"hosts": ["*/*"]}]},
     })
 }
 
+/// What tells the injector how the proxy starts, and what the pod reads only when it starts.
+fn annotations(installation: &Installation) -> Value {
+    let mut proxy_metadata = json!({format!("ISTIO_META_{}", names::SLIME_APP_METADATA): names::SLIME_APP_VALUE});
+    let mut annotations = json!({});
+    match installation.settings.source {
+        MetricSource::AccessLog => {
+            set(&mut annotations, "sidecar.istio.io/bootstrapOverride", names::ACCESS_LOG_SOURCE.into());
+            let checksum = checksum(&access_log::bootstrap(installation));
+            set(&mut annotations, names::CONFIG_CHECKSUM_ANNOTATION, checksum.into());
+        }
+        MetricSource::Prometheus => {
+            set(&mut proxy_metadata, "ISTIO_META_ISTIO_VERSION", metadata_exchange::CLAIMED_VERSION.into());
+        }
+    }
+    let proxy = json!({"holdApplicationUntilProxyStarts": true, "proxyMetadata": proxy_metadata});
+    set(&mut annotations, "proxy.istio.io/config", proxy.to_string().into());
+    annotations
+}
+
 /// The Deployment.
-pub(super) fn deployment(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
-    let proxy = json!({
-        "holdApplicationUntilProxyStarts": true,
-        "proxyMetadata": {format!("ISTIO_META_{}", names::SLIME_APP_METADATA): names::SLIME_APP_VALUE},
-    });
-    let annotations = json!({
-        "proxy.istio.io/config": proxy.to_string(),
-        "sidecar.istio.io/bootstrapOverride": names::ACCESS_LOG_SOURCE,
-        names::CONFIG_CHECKSUM_ANNOTATION: checksum(&access_log::bootstrap(installation)),
-    });
+pub(super) fn deployment(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> Value {
     let mut pod = json!({
         "serviceAccountName": NAME,
         "terminationGracePeriodSeconds": GRACE_PERIOD,
@@ -85,7 +98,7 @@ pub(super) fn deployment(installation: &Installation, sidecar: &GlobalSidecar) -
     set_if_any(&mut pod, "affinity", &sidecar.affinity);
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": metadata(installation.settings.global_sidecar_namespace(), NAME, json!({"app": NAME})),
+        "metadata": metadata(&place.namespace, NAME, json!({"app": NAME})),
         "spec": {
             "replicas": sidecar.replicas,
             // A new pod is ready before an old one goes: callers must not notice.
@@ -94,7 +107,7 @@ pub(super) fn deployment(installation: &Installation, sidecar: &GlobalSidecar) -
             "template": {
                 "metadata": {
                     "labels": merged(&sidecar.labels, json!({"app": NAME})),
-                    "annotations": merged(&sidecar.annotations, annotations),
+                    "annotations": merged(&sidecar.annotations, annotations(installation)),
                 },
                 "spec": pod,
             },

@@ -5,21 +5,28 @@
 mod access_log;
 mod controller;
 mod crds;
+mod dispatch;
 mod effective;
 mod error;
 mod fallback;
 mod global_sidecar;
+mod lua;
 mod meta;
+mod metadata_exchange;
 mod objects;
+mod place;
 mod read;
 mod refuse;
+mod template;
 mod values;
 
 use serde_json::Value;
 
 pub use crds::crds;
+pub use dispatch::{Dispatch, Target};
 pub use error::BootError;
 pub use objects::desired_objects;
+pub use place::Place;
 pub use read::{Reading, read};
 
 use crate::settings::Settings;
@@ -39,6 +46,8 @@ pub struct Installation {
     pub image_pull_secrets: Value,
     /// The controller.
     pub controller: Controller,
+    /// Where some unmatched hosts go instead.
+    pub dispatches: Vec<Dispatch>,
     /// The global-sidecar, unless it is switched off.
     pub global_sidecar: Option<GlobalSidecar>,
 }
@@ -87,6 +96,15 @@ pub struct Controller {
     pub log_source_port: u16,
 }
 
+/// How Envoy calls what EnvoyFilters match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterNames {
+    /// The HTTP connection manager.
+    pub manager: &'static str,
+    /// The router.
+    pub router: &'static str,
+}
+
 /// What the user decides of the global-sidecar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GlobalSidecar {
@@ -96,11 +114,13 @@ pub struct GlobalSidecar {
     pub ports: Vec<u16>,
     /// Port that every fallback goes to; if none, each port's own.
     pub fallback_port: Option<u16>,
+    /// Names in the proxies of this mesh.
+    pub filters: FilterNames,
     /// Health.
     pub probe_port: u16,
     /// Pods.
     pub replicas: u32,
-    /// Labels of the pods: they ask for injection.
+    /// Labels of the pods, such as those that ask for injection.
     pub labels: Value,
     /// Annotations of the pods.
     pub annotations: Value,

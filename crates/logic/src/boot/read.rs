@@ -5,7 +5,10 @@ use lazyload_api::names;
 use lazyload_api::slime_boot::SlimeBootSpec;
 use serde_json::{Value, json};
 
-use super::{BootError, Controller, GlobalSidecar, Image, Installation, effective, refuse, values};
+use super::meta::merged;
+use super::{
+    BootError, Controller, FilterNames, GlobalSidecar, Image, Installation, dispatch, effective, refuse, values,
+};
 use crate::settings::reader::Reader;
 use crate::settings::{Context, Settings, SettingsError, resolve};
 
@@ -51,18 +54,24 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     let settings_error = |error: SettingsError| BootError::from_settings(error, module.path());
     let written = resolve(&entry, &context).map_err(settings_error)?;
     refuse::settings(&written.settings, module.path())?;
+    refuse::namespaces(&written.settings, &istio_namespace, module.path())?;
+    for (field, name) in [("namespace", &namespace), ("istioNamespace", &istio_namespace)] {
+        values::namespace(&format!("spec.{field}"), name)?;
+    }
     let config = effective::module_entry(entry, &written.settings, &istio_namespace);
     let settings = resolve(&config, &context).map_err(settings_error)?.settings;
     values::dns_label(&format!("{}.name", module.path()), &settings.module_name)?;
-    if settings.module_name == names::GLOBAL_SIDECAR {
-        let path = format!("{}.name", module.path());
-        return Err(BootError::new(
-            path,
-            "global-sidecar is the name of another component; choose another, such as lazyload",
-        ));
+    if [names::GLOBAL_SIDECAR, names::ACCESS_LOG_SOURCE].contains(&settings.module_name.as_str()) {
+        let message =
+            format!("{} is the name of another component; choose another, such as lazyload", settings.module_name);
+        return Err(BootError::new(format!("{}.name", module.path()), message));
     }
 
     let image = values::image(&spec.key("image"), None)?;
+    let global_sidecar = global_sidecar(&component, &settings, &image)?;
+    let ports = global_sidecar.as_ref().map_or(settings.wormhole_ports.as_slice(), |sidecar| &sidecar.ports);
+    let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
+    let (dispatches, warnings) = dispatch::dispatches(&settings, &seen_by_templates, ports, module.path())?;
     let installation = Installation {
         namespace,
         istio_namespace,
@@ -71,12 +80,14 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
             "a list of Secret references, each with a name",
         )?
         .into(),
-        global_sidecar: global_sidecar(&component, &settings, &image)?,
+        global_sidecar,
+        dispatches,
         controller: controller(&spec, image)?,
         settings,
         config,
     };
-    Ok(Reading { installation: Some(installation), warnings: written.warnings })
+    let warnings = [written.warnings, warnings].concat();
+    Ok(Reading { installation: Some(installation), warnings })
 }
 
 fn text_or(reader: &Reader<'_>, default: &str) -> Result<String, BootError> {
@@ -160,7 +171,7 @@ fn global_sidecar(
     if !component.key("enable").flag().map_err(BootError::from_reader)? {
         return Ok(None);
     }
-    refuse::component(component)?;
+    refuse::component(component, settings.mode)?;
     let fallback_port = match component.key("port") {
         port if port.is_set() => Some(port.port().map_err(BootError::from_reader)?),
         _ => None,
@@ -177,6 +188,7 @@ fn global_sidecar(
         image: values::image(&component.key("image"), Some(image))?,
         ports,
         fallback_port,
+        filters: filter_names(component)?,
         probe_port,
         replicas: component.key("replicas").count().map_err(BootError::from_reader)?.unwrap_or(1),
         labels: inject_labels(&inject)?,
@@ -187,8 +199,20 @@ fn global_sidecar(
     }))
 }
 
-/// Without any label the pod would start without a proxy, and nothing would be served: ask for Istio's default injection.
+fn filter_names(component: &Reader<'_>) -> Result<FilterNames, BootError> {
+    Ok(if component.key("legacyFilterName").flag().map_err(BootError::from_reader)? {
+        FilterNames { manager: "envoy.http_connection_manager", router: "envoy.router" }
+    } else {
+        FilterNames { manager: "envoy.filters.network.http_connection_manager", router: "envoy.filters.http.router" }
+    })
+}
+
+/// Without any label the pod would start without a proxy, and nothing would be served: ask for Istio's default injection, unless the user
+/// says that the namespace's own label asks for it.
 fn inject_labels(inject: &Reader<'_>) -> Result<Value, BootError> {
+    if inject.key("mode").name().map_err(BootError::from_reader)?.as_deref() == Some("namespace") {
+        return Ok(json!({}));
+    }
     let labels = values::texts_by_key(&inject.key("labels"))?;
     let empty = labels.as_object().is_none_or(serde_json::Map::is_empty);
     Ok(if empty { json!({ names::INJECT_LABEL: "true" }) } else { labels })

@@ -1,23 +1,11 @@
 //! What would give wrong objects is refused with a way out, rather than installed.
 
-use std::collections::BTreeSet;
-
-use lazyload_api::names;
-
-use super::BootError;
+use super::{BootError, dispatch, values};
 use crate::settings::reader::Reader;
-use crate::settings::{GlobalSidecarMode, MetricSource, Settings};
+use crate::settings::{GlobalSidecarMode, Settings};
 
 /// Ports that the proxy in the global-sidecar's pod holds for itself. Source: Istio "Ports used by Istio".
 const PROXY_PORTS: &[u16] = &[15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090];
-
-const RESERVED_VIRTUAL_HOSTS: &[&str] = &[
-    names::FALLBACK_VIRTUAL_HOST,
-    names::ISTIO_ALLOW_ANY,
-    names::ISTIO_BLOCK_ALL,
-    names::KEPT_ALLOW_ANY,
-    names::KEPT_BLOCK_ALL,
-];
 
 /// Fields of the module entry that the settings do not know.
 pub(super) fn module(module: &Reader<'_>) -> Result<(), BootError> {
@@ -58,90 +46,63 @@ pub(super) fn spec(spec: &Reader<'_>) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Settings that ask for other objects than those of cluster mode with access log.
+/// Settings that cannot be served as they are.
 pub(super) fn settings(settings: &Settings, module_path: &str) -> Result<(), BootError> {
-    let refuse = |field: &str, what: &str, instead: &str| {
-        Err(BootError::unsupported(format!("{module_path}.general.{field}"), what, instead))
-    };
-    if settings.mode == GlobalSidecarMode::Namespace {
-        return refuse(
-            "globalSidecarMode",
-            "namespace mode",
-            "use cluster mode, here and in component.globalSidecar.type",
-        );
-    }
-    if settings.source == MetricSource::Prometheus {
-        return refuse("metricSourceType", "learning from Prometheus", "set metricSourceType: accesslog");
-    }
+    let path = |field: &str| format!("{module_path}.general.{field}");
     if settings.support_h2 {
-        return refuse("supportH2", "supportH2", "remove it");
+        return Err(BootError::unsupported(path("supportH2"), "supportH2", "remove it"));
     }
-    if settings.add_env_header_via_lua {
-        return refuse("addEnvHeaderViaLua", "addEnvHeaderViaLua", "remove it: current proxies do not need it");
+    if let Some(version) = &settings.proxy_version {
+        dispatch::regular_expression(version, &path("proxyVersion"))?;
     }
-    dispatches(settings, module_path)
+    Ok(())
 }
 
-fn dispatches(settings: &Settings, module_path: &str) -> Result<(), BootError> {
-    let mut names = BTreeSet::new();
-    let mut domains = BTreeSet::new();
-    for (position, dispatch) in settings.dispatches.iter().enumerate() {
-        let path = |field: &str| format!("{module_path}.general.dispatches[{position}].{field}");
-        if RESERVED_VIRTUAL_HOSTS.contains(&dispatch.name.as_str()) {
-            return Err(BootError::new(
-                path("name"),
-                format!("{:?} is taken by a built-in route; choose another", dispatch.name),
-            ));
+/// Lists of namespaces that cannot each have a global-sidecar of their own.
+pub(super) fn namespaces(settings: &Settings, istio_namespace: &str, module_path: &str) -> Result<(), BootError> {
+    if settings.mode != GlobalSidecarMode::Namespace {
+        return Ok(());
+    }
+    let path = format!("{module_path}.general.namespace");
+    if settings.namespaces.is_empty() {
+        return Err(BootError::new(
+            path,
+            "expected the namespaces that get a global-sidecar, got none; list at least one",
+        ));
+    }
+    for (position, name) in settings.namespaces.iter().enumerate() {
+        let path = format!("{path}[{position}]");
+        values::namespace(&path, name)?;
+        if name == istio_namespace {
+            let message = format!(
+                "{name:?} is Istio's root namespace, whose EnvoyFilters reach every proxy; use cluster mode for that"
+            );
+            return Err(BootError::new(path, message));
         }
-        if !names.insert(&dispatch.name) {
-            return Err(BootError::new(
-                path("name"),
-                format!("{:?} names two dispatches; choose another", dispatch.name),
-            ));
-        }
-        if dispatch.cluster.contains("{{") {
-            return Err(BootError::unsupported(path("cluster"), "a template", "write the cluster's name"));
-        }
-        if dispatch.domain_regex.is_some() {
-            return Err(BootError::unsupported(path("domainRegex"), "domainRegex", "use domains"));
-        }
-        for domain in &dispatch.domains {
-            // Envoy refuses a whole route configuration for one domain that occurs twice.
-            if !domains.insert(domain.to_ascii_lowercase()) {
-                return Err(BootError::new(
-                    path("domains"),
-                    format!("{domain:?} occurs twice; keep it in one dispatch"),
-                ));
-            }
+        if settings.namespaces.iter().take(position).any(|other| other == name) {
+            return Err(BootError::new(path, format!("{name:?} occurs twice; remove one")));
         }
     }
     Ok(())
 }
 
 /// Ways of injection that would leave the global-sidecar without its proxy.
-pub(super) fn component(component: &Reader<'_>) -> Result<(), BootError> {
+pub(super) fn component(component: &Reader<'_>, mode: GlobalSidecarMode) -> Result<(), BootError> {
     let enable = component.key("sidecarInject").key("enable");
     if !enable.flag().map_err(BootError::from_reader)? {
         let found = if enable.is_set() { "false" } else { "nothing" };
         let why = "the global-sidecar works only with an injected proxy, so set it to true";
         return Err(BootError::new(enable.path(), format!("expected true, got {found}; {why}")));
     }
-    let mode = component.key("sidecarInject").key("mode");
-    match mode.name().map_err(BootError::from_reader)?.as_deref() {
+    let inject = component.key("sidecarInject").key("mode");
+    match inject.name().map_err(BootError::from_reader)?.as_deref() {
         None | Some("pod") => {}
+        Some("namespace") if mode == GlobalSidecarMode::Namespace => {}
         Some("namespace") => {
             let why = "in cluster mode the namespace of the controller is not injected as a whole, so set it to pod";
-            return Err(BootError::new(mode.path(), format!("expected pod, got \"namespace\"; {why}")));
+            return Err(BootError::new(inject.path(), format!("expected pod, got \"namespace\"; {why}")));
         }
-        Some(_) => return Err(BootError::from_reader(mode.error("pod"))),
-    }
-    let legacy = component.key("legacyFilterName");
-    if legacy.flag().map_err(BootError::from_reader)? {
-        return Err(BootError::unsupported(
-            legacy.path(),
-            "legacyFilterName",
-            "remove it: Istio 1.8 and later use the current names",
-        ));
+        Some(_) => return Err(BootError::from_reader(inject.error("pod or namespace"))),
     }
     Ok(())
 }

@@ -65,6 +65,18 @@ pub(super) fn image(reader: &Reader<'_>, default: Option<&Image>) -> Result<Imag
     Ok(Image { name, pull_policy })
 }
 
+/// The name of a namespace, which may begin with a digit.
+pub(super) fn namespace(path: &str, name: &str) -> Result<(), BootError> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !name.is_empty() && name.len() <= 63 && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
+    {
+        return Ok(());
+    }
+    let expected =
+        "expected a namespace: at most 63 lower-case letters, digits and '-', not beginning or ending with '-'";
+    Err(BootError::new(path, format!("{expected}; got {name:?}")))
+}
+
 /// The name of an object that is also a DNS label.
 pub(super) fn dns_label(path: &str, name: &str) -> Result<(), BootError> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

@@ -12,7 +12,11 @@ fn spec() -> impl Strategy<Value = Value> {
     let dispatches = prop::sample::subsequence(vec!["a.com", "*.b.com", "*"], 0..=3);
     let port = prop::option::of(prop_oneof![Just(80_u16), 1000_u16..9000]);
     let namespace = prop::option::of(Just("gateways"));
-    (ports, dispatches, port, namespace, any::<bool>()).prop_map(|(ports, domains, port, namespace, passthrough)| {
+    let mode = prop_oneof![Just("cluster"), Just("namespace")];
+    let source = prop_oneof![Just("accesslog"), Just("prometheus")];
+    let kind = (mode, source, prop::sample::subsequence(vec!["default", "shop", "mesh-operator"], 1..=3));
+    (ports, dispatches, port, namespace, any::<bool>(), kind).prop_map(|(ports, domains, port, namespace, passthrough, kind)| {
+        let (mode, source, namespaces) = kind;
         let dispatches: Vec<Value> = domains
             .iter()
             .enumerate()
@@ -20,8 +24,8 @@ fn spec() -> impl Strategy<Value = Value> {
             .collect();
         json!({
             "image": {"repository": "example/lazyload"},
-            "module": [{"name": "lazyload", "enable": true, "general": {
-                "wormholePort": ports, "dispatches": dispatches, "clusterGsNamespace": namespace, "passthroughByDefault": passthrough,
+            "module": [{"name": "lazyload", "enable": true, "metric": {"prometheus": {"address": "http://p:9090"}}, "general": {
+                "globalSidecarMode": mode, "metricSourceType": source, "namespace": namespaces, "wormholePort": ports, "dispatches": dispatches, "clusterGsNamespace": namespace, "passthroughByDefault": passthrough,
             }}],
             "component": {"globalSidecar": {"enable": true, "port": port, "sidecarInject": {"enable": true}}},
         })
@@ -30,6 +34,10 @@ fn spec() -> impl Strategy<Value = Value> {
 
 fn desired(spec: Value) -> Vec<Value> {
     objects(&read(&serde_json::from_value(spec).unwrap()).unwrap())
+}
+
+fn is_redirection(object: &Value) -> bool {
+    object["kind"] == "EnvoyFilter" && object["metadata"]["name"] == "to-global-sidecar"
 }
 
 fn name(object: &Value) -> String {
@@ -88,17 +96,21 @@ proptest! {
         }
         let first_filter = objects.iter().position(|object| object["kind"] == "EnvoyFilter").unwrap();
         prop_assert!(objects[first_filter..].iter().all(|object| object["kind"] == "EnvoyFilter"));
-        prop_assert_eq!(name(objects.last().unwrap()), "EnvoyFilter istio-system/to-global-sidecar");
+        let first_redirection = objects.iter().position(is_redirection).unwrap();
+        prop_assert!(objects[first_redirection..].iter().all(is_redirection));
     }
 
     #[test]
     fn every_route_goes_to_a_port_that_is_served_and_each_port_has_one_catch_all(spec in spec()) {
         let objects = desired(spec);
-        let service = objects.iter().find(|object| object["kind"] == "Service" && object["metadata"]["name"] == "global-sidecar").unwrap();
+        let services: Vec<&Value> =
+            objects.iter().filter(|object| object["kind"] == "Service" && object["metadata"]["name"] == "global-sidecar").collect();
+        let filters: Vec<&Value> = objects.iter().filter(|object| is_redirection(object)).collect();
+        prop_assert_eq!(services.len(), filters.len());
+        for (service, filter) in services.iter().zip(filters) {
         let ports: Vec<u64> = service["spec"]["ports"].as_array().unwrap().iter().map(|port| port["port"].as_u64().unwrap()).collect();
         prop_assert_eq!(ports.len(), ports.iter().collect::<BTreeSet<_>>().len());
         let host = format!("global-sidecar.{}.svc.cluster.local", service["metadata"]["namespace"].as_str().unwrap());
-        let filter = objects.last().unwrap();
         for (port, cluster_host) in clusters(filter) {
             prop_assert!(ports.contains(&port));
             prop_assert_eq!(&cluster_host, &host);
@@ -110,6 +122,56 @@ proptest! {
             let hosts = merge["patch"]["value"]["virtual_hosts"].as_array().unwrap();
             let wild = hosts.iter().filter(|host| host["domains"].as_array().unwrap().contains(&json!("*"))).count();
             prop_assert_eq!(wild, 1);
+        }
+        }
+    }
+
+    #[test]
+    fn each_global_sidecar_is_exempt_by_a_filter_of_its_own_that_undoes_every_virtual_host_of_the_redirection(spec in spec()) {
+        let objects = desired(spec);
+        for filter in objects.iter().filter(|object| is_redirection(object)) {
+            let (_, host) = clusters(filter).pop_first().unwrap_or((0, String::new()));
+            let own = objects.iter().find(|object| {
+                let metadata = &object["metadata"];
+                metadata["name"] == "global-sidecar-routes"
+                    && host.split('.').nth(1).is_none_or(|namespace| metadata["namespace"] == namespace)
+            });
+            let own = own.unwrap();
+            prop_assert_eq!(&own["spec"]["workloadSelector"]["labels"]["app"], "global-sidecar");
+            let removed = |port: &Value, vhost: &Value| {
+                own["spec"]["configPatches"].as_array().unwrap().iter().any(|patch| {
+                    let table = &patch["match"]["routeConfiguration"];
+                    patch["patch"]["operation"] == "REMOVE" && table["name"] == *port && table["vhost"]["name"] == *vhost
+                })
+            };
+            for patch in filter["spec"]["configPatches"].as_array().unwrap() {
+                for vhost in patch["patch"]["value"]["virtual_hosts"].as_array().into_iter().flatten() {
+                    prop_assert!(removed(&patch["match"]["routeConfiguration"]["name"], &vhost["name"]), "{vhost}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn in_namespace_mode_every_route_to_the_global_sidecar_says_the_namespace_and_stays_in_it(spec in spec()) {
+        let namespaces = (spec["module"][0]["general"]["globalSidecarMode"] == "namespace").then(|| spec["module"][0]["general"]["namespace"].clone());
+        let objects = desired(spec);
+        let filters: Vec<&Value> = objects.iter().filter(|object| is_redirection(object)).collect();
+        let Some(namespaces) = namespaces else {
+            prop_assert_eq!(filters.len(), 1);
+            prop_assert_eq!(&filters[0]["metadata"]["namespace"], "istio-system");
+            return Ok(());
+        };
+        prop_assert_eq!(json!(filters.iter().map(|filter| filter["metadata"]["namespace"].clone()).collect::<Vec<_>>()), namespaces);
+        for filter in filters {
+            let namespace = filter["metadata"]["namespace"].as_str().unwrap();
+            for (_, host) in clusters(filter) {
+                prop_assert_eq!(host, format!("global-sidecar.{namespace}.svc.cluster.local"));
+            }
+            let text = filter.to_string();
+            prop_assert!(!text.contains("POD_NAMESPACE"));
+            let sources = text.matches(&format!("\"key\":\"Slime-Source-Ns\",\"value\":\"{namespace}\"")).count();
+            prop_assert_eq!(sources, text.matches("Slime-Source-Ns").count());
         }
     }
 

@@ -55,13 +55,35 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
         (
             "/module/0/general/globalSidecarMode",
             json!("namespace"),
-            "spec.module[0].general.globalSidecarMode: namespace mode is not supported yet; use cluster mode, here and in \
-             component.globalSidecar.type",
+            "spec.module[0].general.namespace: expected the namespaces that get a global-sidecar, got none; list at least one",
         ),
         (
-            "/module/0/metric",
-            json!({"prometheus": {"address": "http://p:9090"}}),
-            "spec.module[0].general.metricSourceType: learning from Prometheus is not supported yet; set metricSourceType: accesslog",
+            "/module/0/general",
+            json!({"globalSidecarMode": "namespace", "namespace": ["default", "istio-system"]}),
+            "spec.module[0].general.namespace[1]: \"istio-system\" is Istio's root namespace, whose EnvoyFilters reach every proxy; use \
+             cluster mode for that",
+        ),
+        (
+            "/module/0/general",
+            json!({"globalSidecarMode": "namespace", "namespace": ["default", "shop", "default"]}),
+            "spec.module[0].general.namespace[2]: \"default\" occurs twice; remove one",
+        ),
+        (
+            "/module/0/general",
+            json!({"globalSidecarMode": "namespace", "namespace": ["Shop"]}),
+            "spec.module[0].general.namespace[0]: expected a namespace: at most 63 lower-case letters, digits and '-', not beginning or \
+             ending with '-'; got \"Shop\"",
+        ),
+        (
+            "/namespace",
+            json!("mesh_operator"),
+            "spec.namespace: expected a namespace: at most 63 lower-case letters, digits and '-', not beginning or ending with '-'; got \
+             \"mesh_operator\"",
+        ),
+        (
+            "/module/0/name",
+            json!("lazyload-accesslog-source"),
+            "spec.module[0].name: lazyload-accesslog-source is the name of another component; choose another, such as lazyload",
         ),
         (
             "/module/0/general/autoPort",
@@ -72,11 +94,6 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
             "/module/0/general/supportH2",
             json!(true),
             "spec.module[0].general.supportH2: supportH2 is not supported yet; remove it",
-        ),
-        (
-            "/module/0/general/addEnvHeaderViaLua",
-            json!(true),
-            "spec.module[0].general.addEnvHeaderViaLua: addEnvHeaderViaLua is not supported yet; remove it: current proxies do not need it",
         ),
         (
             "/module/0/bundle",
@@ -90,28 +107,93 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
         ),
         (
             "/module/0/general/dispatches",
-            json!([{"name": "a", "cluster": "{{ .Values.foo }}"}]),
-            "spec.module[0].general.dispatches[0].cluster: a template is not supported yet; write the cluster's name",
-        ),
-        (
-            "/module/0/general/dispatches",
-            json!([{"name": "a", "cluster": "b", "domainRegex": "c"}]),
-            "spec.module[0].general.dispatches[0].domainRegex: domainRegex is not supported yet; use domains",
-        ),
-        (
-            "/module/0/general/dispatches",
             json!([{"name": "allow_any", "cluster": "b"}]),
             "spec.module[0].general.dispatches[0].name: \"allow_any\" is taken by a built-in route; choose another",
         ),
         (
             "/module/0/general/dispatches",
-            json!([{"name": "a", "cluster": "b"}, {"name": "a", "cluster": "c"}]),
+            json!([{"name": "a", "cluster": "b", "domains": ["x.com"]}, {"name": "a", "cluster": "c", "domains": ["y.com"]}]),
             "spec.module[0].general.dispatches[1].name: \"a\" names two dispatches; choose another",
         ),
         (
             "/module/0/general/dispatches",
             json!([{"name": "a", "cluster": "b", "domains": ["x.com"]}, {"name": "c", "cluster": "b", "domains": ["X.com"]}]),
-            "spec.module[0].general.dispatches[1].domains: \"X.com\" occurs twice; keep it in one dispatch",
+            "spec.module[0].general.dispatches[1].domains: \"x.com\" occurs twice; keep it in one dispatch",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "cluster": "PassthroughCluster"}]),
+            "spec.module[0].general.dispatches[0].domains: expected at least one domain, or domainRegex, got nothing",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"]}]),
+            "spec.module[0].general.dispatches[0].cluster: expected a cluster, got nothing",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "{{ .Values.foo }}"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": .Values.foo is not set in the SlimeBoot's spec",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "{{ upper .Values.namespace }}"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": expected a string, a number, .Values.KEY, print, default or parentheses, got upper",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "outbound|80|egress.x.svc.cluster.local"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": expected DIRECTION|PORT|SUBSET|HOST, such as outbound|80||egress.example.svc.cluster.local, got \"outbound|80|egress.x.svc.cluster.local\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "outbound|http||egress.x.svc.cluster.local"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": expected DIRECTION|PORT|SUBSET|HOST, such as outbound|80||egress.example.svc.cluster.local, got \"outbound|http||egress.x.svc.cluster.local\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com"], "cluster": "two words"}]),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": expected the name of a cluster, got \"two words\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.*.com"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domains[0]: expected a host, *.HOST, HOST.* or *, with one '*' at most, got \"x.*.com\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["https://x.com/"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domains[0]: expected a host, *.HOST, HOST.* or *, without scheme and path, got \"https://x.com/\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["details.default.svc.cluster.local"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domains[0]: expected a host outside the cluster, because proxies route a Service's own names already, got \"details.default.svc.cluster.local\"",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["*"], "cluster": "c"}, {"name": "b", "domains": ["*"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[1].domains: \"*\" occurs twice; keep it in one dispatch",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domains": ["x.com", "x.com:9080"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domains: \"x.com:9080\" occurs twice; keep it in one dispatch",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "a", "domainRegex": "(", "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].domainRegex: expected a regular expression (RE2 syntax), got \"(\": unclosed group",
+        ),
+        (
+            "/module/0/general/dispatches",
+            json!([{"name": "details.default.svc.cluster.local:9080", "domains": ["x.com"], "cluster": "c"}]),
+            "spec.module[0].general.dispatches[0].name: expected a name without ':' and white space, got \"details.default.svc.cluster.local:9080\"",
+        ),
+        (
+            "/module/0/general/proxyVersion",
+            json!("1.["),
+            "spec.module[0].general.proxyVersion: expected a regular expression (RE2 syntax), got \"1.[\": unclosed character class",
         ),
         (
             "/component/globalSidecar/type",
@@ -129,12 +211,6 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
             json!("namespace"),
             "spec.component.globalSidecar.sidecarInject.mode: expected pod, got \"namespace\"; in cluster mode the namespace of the \
              controller is not injected as a whole, so set it to pod",
-        ),
-        (
-            "/component/globalSidecar/legacyFilterName",
-            json!(true),
-            "spec.component.globalSidecar.legacyFilterName: legacyFilterName is not supported yet; remove it: Istio 1.8 and later use the \
-             current names",
         ),
         (
             "/component/globalSidecar/probePort",
@@ -183,4 +259,18 @@ fn without_a_global_sidecar_only_the_controller_is_installed() {
 fn an_unknown_setting_is_a_warning() {
     let reading = read(&with("/module/0/general/wormholePorts", json!(["1"]))).unwrap();
     assert_eq!(reading.warnings, ["general.wormholePorts is not a known setting and has no effect"]);
+}
+
+#[test]
+fn a_cluster_that_istio_does_not_make_is_a_warning() {
+    let reading =
+        read(&with("/module/0/general/dispatches", json!([{"name": "a", "domains": ["x.com"], "cluster": "b"}])))
+            .unwrap();
+    assert_eq!(
+        reading.warnings,
+        [
+            "spec.module[0].general.dispatches[0].cluster: \"b\" is no cluster that Istio makes; requests get 503 unless something else adds it \
+          to the proxies"
+        ]
+    );
 }
