@@ -13,6 +13,7 @@ mod outages;
 mod ownership;
 mod proxy;
 mod restarts;
+mod routes;
 mod settings;
 mod story;
 

@@ -109,7 +109,7 @@ pub fn pod(object: &core::Pod) -> Option<Pod> {
         addresses.sort_unstable();
         addresses.dedup();
     }
-    let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    let created = created(&object.metadata);
     Some(Pod { id: id(&object.metadata)?, labels: labels(&object.metadata), addresses, created })
 }
 
@@ -138,6 +138,8 @@ pub fn fence(object: service_fence::ServiceFence) -> Option<Fence> {
         id: id(&object.metadata)?,
         uid: object.metadata.uid.clone().unwrap_or_default(),
         version: version(&object.metadata),
+        generation: object.metadata.generation.unwrap_or(0),
+        created: created(&object.metadata),
         labels: labels(&object.metadata),
         spec: object.spec,
         status: object.status.unwrap_or_default(),
@@ -189,6 +191,11 @@ fn id(metadata: &ObjectMeta) -> Option<ObjectRef> {
 
 fn labels(metadata: &ObjectMeta) -> Labels {
     metadata.labels.clone().unwrap_or_default()
+}
+
+/// When an object was created (Unix seconds); 0 where that is unknown.
+fn created(metadata: &ObjectMeta) -> i64 {
+    metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
 }
 
 /// Kubernetes documents resource versions as comparable integers since 1.35, and they were before; 0 where there is none.

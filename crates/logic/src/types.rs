@@ -97,6 +97,10 @@ pub struct Fence {
     pub uid: String,
     /// Its resource version; an event with a lower one is old news.
     pub version: u64,
+    /// Counts the changes of its spec.
+    pub generation: i64,
+    /// When it was created (Unix seconds).
+    pub created: i64,
     /// Its labels.
     pub labels: Labels,
     /// What its user wants.

@@ -185,7 +185,7 @@ impl Writer for KubeWriter {
                 Outcome::Stored(stored.map(Box::new))
             }
             Err(error) => {
-                let outcome = outcome_of(change, &error);
+                let outcome = outcome_of(&error);
                 let again = matches!(outcome, Outcome::Failed);
                 tracing::warn!(error = error.brief(), again, "not written");
                 outcome
@@ -221,18 +221,24 @@ fn as_applied(mut entries: Vec<ManagedFieldsEntry>) -> Option<Vec<ManagedFieldsE
     Some(entries)
 }
 
-/// What the API server refuses for what it is (400, 422, a conflict with somebody's Sidecar) is not tried again as it is. A missing
-/// permission (403) may be granted any moment, so that is.
-fn outcome_of(change: &Change, error: &ApplyError) -> Outcome {
+/// What the API server refuses for what it is (400, 422, an object that is too large) is not tried again as it is. A missing permission
+/// (403) may be granted any moment, so that is. So is a conflict (409): somebody was faster, and the news of it changes the plan.
+fn outcome_of(error: &ApplyError) -> Outcome {
     match error {
-        ApplyError::Body { .. } => Outcome::Rejected,
+        ApplyError::Body { source, .. } => Outcome::Rejected(source.to_string()),
         ApplyError::TimedOut { .. } => Outcome::Failed,
         ApplyError::Refused { source, .. } => match &**source {
-            kube::Error::Api(status) => match (status.code, change) {
-                (400 | 422, _) | (409, Change::ApplySidecar { .. }) => Outcome::Rejected,
+            kube::Error::Api(status) => match status.code {
+                400 | 413 | 422 => Outcome::Rejected(status.message.clone()),
+                500 if is_too_large(&status.message) => Outcome::Rejected(status.message.clone()),
                 _ => Outcome::Failed,
             },
             _ => Outcome::Failed,
         },
     }
+}
+
+/// What the API server passes on when etcd, or its client in the API server, does not take an object for its size.
+fn is_too_large(message: &str) -> bool {
+    message.contains("request is too large") || message.contains("message larger than max")
 }

@@ -4,8 +4,11 @@
 
 pub mod alias;
 pub mod completion;
+pub mod conditions;
 pub mod dependencies;
 pub mod enrollment;
+pub mod host;
 pub mod interest;
 pub mod pace;
 pub mod sidecar;
+pub mod validity;

@@ -7,6 +7,7 @@ use lazyload_api::names;
 use lazyload_api::service_fence::{Destinations, DomainStatus};
 
 use super::completion::service_host;
+use super::host::check_entry;
 use crate::index::Index;
 use crate::settings::{GlobalSidecarMode, Settings};
 use crate::types::{Fence, Labels, ObjectRef};
@@ -65,7 +66,8 @@ fn egress_hosts(settings: &Settings, fence: &ObjectRef, domains: &BTreeMap<Strin
         }
         GlobalSidecarMode::Cluster => {}
     }
-    hosts.into_iter().collect()
+    // One that Istio's admission refuses would keep the whole Sidecar from being written; `validity` tells of it.
+    hosts.into_iter().filter(|entry| check_entry(entry).is_ok()).collect()
 }
 
 #[cfg(test)]

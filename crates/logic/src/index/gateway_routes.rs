@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lazyload_api::gateway_api::{GatewayRouteSpec, ObjectReference};
 
-use super::hosts::can_be_imported;
+use super::hosts::is_too_wide;
 use crate::fence::completion::{service_host, service_of_host};
 use crate::types::{GatewayRoute, Kind, ObjectRef};
 
@@ -114,7 +114,7 @@ fn read(spec: &GatewayRouteSpec, namespace: &str) -> Option<Routing> {
         rule.backend_refs.iter().map(|backend| &backend.object).chain(mirrors)
     });
     let destinations = backends.filter_map(|reference| destination(reference, namespace));
-    Some(Routing { parents, destinations: destinations.filter(|host| can_be_imported(host)).collect() })
+    Some(Routing { parents, destinations: destinations.filter(|host| !is_too_wide(host)).collect() })
 }
 
 /// Without group and kind a parent is a Gateway, which is not of the mesh.

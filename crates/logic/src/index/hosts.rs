@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lazyload_api::names;
 
-use crate::observation::authority;
 use crate::types::ObjectRef;
 
 /// What a wildcard (`*`, `*.example.com`) begins with.
@@ -19,11 +18,9 @@ pub(super) fn full_name(host: &str, namespace: &str) -> String {
     format!("{host}.{namespace}{}", names::SERVICE_DOMAIN_SUFFIX)
 }
 
-/// Whether a Sidecar can have this host. Istio's admission check refuses a whole Sidecar for one host that is none, and `*` would
-/// bring in everything.
-pub(super) fn can_be_imported(host: &str) -> bool {
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    authority::parse(name).is_ok_and(|parsed| parsed.as_str() == name && parsed.is_dns_1123())
+/// Whether a wildcard stands for the names of all Services, as `*` and `*.local` do: a Sidecar that imports it has everything.
+pub(super) fn is_too_wide(host: &str) -> bool {
+    host.strip_prefix(WILDCARD).is_some_and(|suffix| names::SERVICE_DOMAIN_SUFFIX.ends_with(suffix))
 }
 
 /// Whether an object of `own` namespace is visible to callers of `namespace`. Empty means the mesh's default, which is everybody.
@@ -117,12 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sidecar_cannot_have_is_told() {
-        for host in ["a.b.c", "*.example.com", "details"] {
-            assert!(can_be_imported(host), "{host}");
+    fn a_wildcard_of_all_services_is_too_wide() {
+        for host in ["*", "*.local", "*.cluster.local", "*.svc.cluster.local"] {
+            assert!(is_too_wide(host), "{host}");
         }
-        for host in ["*", "", "10.0.0.1", "a_b.c", "*x.example.com", "a b", "a.b:80", "A.b", "a/b"] {
-            assert!(!can_be_imported(host), "{host}");
+        for host in ["*.default.svc.cluster.local", "*.com", "*.example.com", "a.local", ""] {
+            assert!(!is_too_wide(host), "{host}");
         }
     }
 }

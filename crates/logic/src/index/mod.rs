@@ -15,10 +15,10 @@ use std::sync::Arc;
 use lazyload_api::names;
 
 use crate::fence::completion::service_host;
+use crate::fence::host::check_host;
 use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Service, Sidecar};
 use callers::Callers;
 use gateway_routes::{GatewayRoutes, Parent};
-use hosts::can_be_imported;
 use registry::Registry;
 use virtual_services::VirtualServices;
 
@@ -198,16 +198,12 @@ impl Index {
     /// Services that carry all these labels, in every namespace; none for an empty selector.
     #[must_use]
     pub fn services_labelled(&self, selector: &Labels) -> BTreeSet<ObjectRef> {
-        let mut sets = selector.iter().map(|(key, value)| self.services_by_label.get(&(key.clone(), value.clone())));
-        let Some(first) = sets.next() else { return BTreeSet::new() };
-        let mut found = first.cloned().unwrap_or_default();
-        for set in sets {
-            match set {
-                Some(set) => found.retain(|id| set.contains(id)),
-                None => found.clear(),
-            }
-        }
-        found
+        let labels = selector.iter();
+        let sets = labels.map(|(key, value)| self.services_by_label.get(&(key.clone(), value.clone())));
+        let Some(sets) = sets.collect::<Option<Vec<_>>>() else { return BTreeSet::new() };
+        // The shortest first: some labels are on every Service.
+        let Some(shortest) = sets.iter().min_by_key(|set| set.len()) else { return BTreeSet::new() };
+        shortest.iter().filter(|id| sets.iter().all(|set| set.contains(id))).cloned().collect()
     }
 
     /// Who has this address.
@@ -232,7 +228,7 @@ impl Index {
     #[must_use]
     pub fn import_of(&self, host: &str, namespace: &str) -> Option<String> {
         if host.ends_with(names::SERVICE_DOMAIN_SUFFIX) {
-            return can_be_imported(host).then(|| host.to_owned());
+            return check_host(host).is_ok().then(|| host.to_owned());
         }
         let routed = || self.virtual_services.knows(host, namespace).then(|| host.to_owned());
         self.registry.import_of(host, namespace).or_else(routed)
@@ -307,6 +303,8 @@ mod tests {
                 id: ObjectRef::new("default", "a"),
                 uid: "u".into(),
                 version,
+                generation: 1,
+                created: 0,
                 labels: Labels::new(),
                 spec: Default::default(),
                 status: Default::default(),

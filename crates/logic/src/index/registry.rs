@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::hosts::{Hosts, can_be_imported, is_exported};
+use super::hosts::{Hosts, is_exported, is_too_wide};
+use crate::fence::host::check_host;
 use crate::types::{ObjectRef, ServiceEntry};
 
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ impl Registry {
     /// Takes in a ServiceEntry and tells whether it means anything new.
     pub(super) fn apply(&mut self, object: &ServiceEntry) -> bool {
         let hosts = object.spec.hosts.iter().map(|host| host.to_ascii_lowercase());
-        let hosts = hosts.filter(|host| can_be_imported(host)).collect();
+        let hosts = hosts.filter(|host| check_host(host).is_ok() && !is_too_wide(host)).collect();
         let entry = Entry { hosts, export_to: object.spec.export_to.clone() };
         if self.entries.get(&object.id) == Some(&entry) {
             return false;
@@ -79,13 +80,13 @@ mod tests {
     fn a_host_is_imported_by_its_own_name_or_by_the_narrowest_wildcard() {
         let mut registry = Registry::default();
         let import = |registry: &Registry, host: &str| registry.import_of(host, "default");
-        registry.apply(&entry("wide", &["*.com", "*"], &[]));
+        registry.apply(&entry("wide", &["*.com", "*", "*.local"], &[]));
         registry.apply(&entry("narrow", &["*.example.com"], &[]));
         registry.apply(&entry("exact", &["www.example.com", "10.0.0.1"], &[]));
         assert!(!registry.apply(&entry("exact", &["WWW.example.com"], &[])));
         assert_eq!(import(&registry, "www.example.com").as_deref(), Some("www.example.com"));
         assert_eq!(import(&registry, "a.example.com").as_deref(), Some("*.example.com"));
-        assert_eq!(import(&registry, "a.b").as_deref(), None);
+        assert_eq!(import(&registry, "a.local").as_deref(), None);
         registry.delete(&ObjectRef::new("egress", "narrow"));
         assert_eq!(import(&registry, "a.example.com").as_deref(), Some("*.com"));
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lazyload_api::istio::VirtualServiceSpec;
 
-use super::hosts::{Hosts, can_be_imported, full_name, is_exported};
+use super::hosts::{Hosts, full_name, is_exported, is_too_wide};
 use crate::types::{ObjectRef, VirtualService};
 
 /// Gateway name that stands for the sidecars of the mesh.
@@ -135,7 +135,8 @@ fn destinations(spec: &VirtualServiceSpec, namespace: &str) -> BTreeSet<String> 
         let weighted = route.route.iter().chain(&route.mirrors).map(|weighted| &weighted.destination);
         weighted.chain(&route.mirror).map(|destination| destination.host.as_str())
     });
-    hosts.map(|host| full_name(host, namespace)).filter(|host| can_be_imported(host)).collect()
+    let named = hosts.filter(|host| !host.is_empty()).map(|host| full_name(host, namespace));
+    named.filter(|host| !is_too_wide(host)).collect()
 }
 
 #[cfg(test)]
@@ -174,7 +175,7 @@ mod tests {
                       "mirror": {"host": "c.other.svc.cluster.local"},
                       "mirrors": [{"destination": {"host": "f.x.y"}}]}],
             "tcp": [{"route": [{"destination": {"host": "d"}}]}],
-            "tls": [{"route": [{"destination": {"host": "e"}}, {"destination": {"host": "10.0.0.1"}}]}],
+            "tls": [{"route": [{"destination": {"host": "e"}}, {"destination": {"host": "*"}}, {"destination": {}}]}],
         });
         assert_eq!(
             index(&[("default", "v", spec)]).behind(A, "any"),

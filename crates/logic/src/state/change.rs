@@ -35,8 +35,8 @@ pub enum Event {
 pub enum Outcome {
     /// Done. The object as stored, where there is one.
     Stored(Option<Box<Object>>),
-    /// Refused for what it is: not tried again until something changes.
-    Rejected,
+    /// Refused for what it is, in these words: not tried again until something changes.
+    Rejected(String),
     /// Failed for now: tried again later.
     Failed,
 }

@@ -18,7 +18,9 @@ pub use learn::Learned;
 use learn::WaitingCalls;
 
 use crate::fence::alias::Aliases;
+use crate::fence::conditions::Condition;
 use crate::fence::pace::Pace;
+use crate::fence::validity::setting_problems;
 use crate::index::Index;
 use crate::ledger::Ledger;
 use crate::settings::Settings;
@@ -32,6 +34,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub struct State {
     settings: Settings,
     aliases: Aliases,
+    /// Settings that cannot be used and were left out.
+    problems: Vec<String>,
     index: Index,
     ledger: Ledger,
     learned: Learned,
@@ -61,6 +65,11 @@ struct Work {
     /// is news of the fence, its Sidecar or its Service.
     futile: Vec<Change>,
     pace: Pace,
+    /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
+    refused_sidecar: Option<String>,
+    refused_status: Option<String>,
+    /// The conditions of the last write of the status.
+    attempted: Vec<Condition>,
     /// Domains on their way out, and when they go.
     leaving: BTreeMap<String, Duration>,
 }
@@ -77,10 +86,12 @@ impl State {
     /// Knows nothing yet. The second value names settings that cannot be used and were left out.
     #[must_use]
     pub fn new(settings: Settings) -> (Self, Vec<String>) {
-        let (aliases, problems) = Aliases::compile(&settings.domain_aliases);
+        let (aliases, mut problems) = Aliases::compile(&settings.domain_aliases);
+        problems.extend(setting_problems(&settings.stable_hosts));
         let state = Self {
             settings,
             aliases,
+            problems: problems.clone(),
             index: Index::default(),
             ledger: Ledger::default(),
             learned: Learned::default(),
@@ -228,6 +239,14 @@ impl State {
         if !matches!(outcome, Outcome::Failed) {
             work.failures = 0;
         }
+        let refusal = match &change {
+            Some(Change::ApplySidecar { .. }) => Some(&mut work.refused_sidecar),
+            Some(Change::WriteStatus { .. }) => Some(&mut work.refused_status),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            *refusal = if let Outcome::Rejected(words) = &outcome { Some(words.clone()) } else { None };
+        }
         // Whether nothing has happened since: then there is no use in making the same change again.
         let settled = match outcome {
             Outcome::Stored(stored) => {
@@ -243,7 +262,7 @@ impl State {
                     None => !changed,
                 }
             }
-            Outcome::Rejected => !changed,
+            Outcome::Rejected(_) => !changed,
             Outcome::Failed => {
                 let wait = RETRY.0.saturating_mul(1 << work.failures.min(16)).min(RETRY.1);
                 work.failures = work.failures.saturating_add(1);

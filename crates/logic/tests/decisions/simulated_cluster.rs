@@ -147,7 +147,7 @@ impl SimulatedCluster {
         let conflict = uid.is_some() && known.and_then(|known| known["metadata"]["uid"].as_str()) != uid;
         let absent = known.is_none() && matches!(change, Change::WriteStatus { .. });
         if conflict || absent || creates && known.is_some() {
-            return Outcome::Rejected;
+            return Outcome::Rejected("no".to_owned());
         }
         let merged = known.map_or(body.clone(), |known| merged(known, &body));
         self.store(merged);
@@ -157,7 +157,7 @@ impl SimulatedCluster {
     fn carry_out_delete(&mut self, kind: Kind, id: &ObjectRef, uid: &str) -> Outcome {
         let key = (kind, id.clone());
         match self.objects.get(&key) {
-            Some(known) if known["metadata"]["uid"] != uid => Outcome::Rejected,
+            Some(known) if known["metadata"]["uid"] != uid => Outcome::Rejected("no".to_owned()),
             Some(known) if self.finalizers => {
                 let mut known = known.clone();
                 known["metadata"]["deletionTimestamp"] = json!("2026-11-23T00:00:00Z");

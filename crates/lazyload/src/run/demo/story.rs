@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 
 use super::paper::Paper;
 use super::parts::Parts;
+use super::preview::strip_conditions;
 use crate::documents;
 use crate::folder::Folder;
 use crate::simulate::{Line, call_from};
@@ -178,7 +179,9 @@ async fn wait_for_hosts(folder: &Folder, id: &ObjectRef, hosts: &[&str]) -> anyh
 }
 
 fn fence(parts: &Parts, id: &ObjectRef) -> anyhow::Result<Value> {
-    parts.folder.manifest(Kind::Fence, id).with_context(|| format!("there is no fence {id}"))
+    let mut fence = parts.folder.manifest(Kind::Fence, id).with_context(|| format!("there is no fence {id}"))?;
+    strip_conditions(&mut fence);
+    Ok(fence)
 }
 
 fn show(paper: &mut Paper, command: &str, object: &Value) -> anyhow::Result<()> {

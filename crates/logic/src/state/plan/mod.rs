@@ -1,5 +1,5 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
-//! harmless: the fence, then what is known in its status, then the Sidecar that follows from it.
+//! harmless: the fence, then what is known in its status, then the Sidecar that follows from it, then how the fence is doing.
 //! Next: `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar.
 
 mod leaving;
@@ -8,12 +8,15 @@ mod status;
 
 use std::time::Duration;
 
+use status::Found;
+
 use lazyload_api::names;
 use lazyload_api::service_fence::{ServiceFenceSpec, WorkloadSelector};
 
 use super::{Change, State};
 use crate::fence::dependencies::desired_dependencies;
 use crate::fence::enrollment::{is_automatic, is_enrolled};
+use crate::fence::validity::{leave_out, spec_problems};
 use crate::types::{Fence, Labels, Now, ObjectRef};
 
 /// What a look at one fence comes to.
@@ -77,8 +80,12 @@ impl State {
             let work = self.by_fence.entry(id.clone()).or_default();
             if let Verdict::Write(change) = verdict {
                 // What comes after this change was not looked at: it stays as futile as it was.
-                futile.known.retain(|known| known.name() != change.name());
-                work.futile = futile.known;
+                let Futile { mut known, wanted } = futile;
+                known.retain(|known| known.name() != change.name() || wanted.contains(known));
+                work.futile = known;
+                if let Change::WriteStatus { status, .. } = &change {
+                    work.attempted.clone_from(&status.conditions);
+                }
                 work.in_flight = Some(change.clone());
                 if matches!(change, Change::ApplySidecar { .. }) {
                     work.pace.departed();
@@ -129,11 +136,21 @@ impl State {
             alarm = Some(alarm.map_or(at, |alarm| alarm.min(at)));
         }
 
-        if let Some(change) = self.look_at_status(fence, &domains, futile) {
+        let mut problems = spec_problems(&fence.id, &fence.spec, &self.index);
+        let is_told = |host: &str| learned.contains(host) || fence.spec.host.contains_key(host);
+        problems.extend(leave_out(&mut domains, is_told));
+        problems.extend(self.problems.iter().cloned());
+        let found = Found { domains: &domains, problems: &problems };
+        if let Some(change) = self.look_at_status(fence, &found, futile, now) {
             return Verdict::Write(change);
         }
         match self.look_at_sidecar(fence, &domains, futile, now) {
-            Verdict::Nothing => alarm.map_or(Verdict::Nothing, Verdict::Wait),
+            Verdict::Nothing => {
+                if let Some(change) = self.look_at_conditions(fence, &found, futile, now) {
+                    return Verdict::Write(change);
+                }
+                alarm.map_or(Verdict::Nothing, Verdict::Wait)
+            }
             Verdict::Wait(at) => Verdict::Wait(alarm.map_or(at, |alarm| alarm.min(at))),
             write @ Verdict::Write(_) => write,
         }
