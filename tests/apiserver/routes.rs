@@ -13,7 +13,7 @@ fn with_defaults(hosts: &[&'static str]) -> Vec<&'static str> {
     [hosts, &["istio-system/*", "mesh-operator/*"]].concat()
 }
 
-fn virtual_service(name: &str, spec: Value) -> Value {
+fn virtual_service(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "networking.istio.io/v1beta1", "kind": "VirtualService",
         "metadata": {"namespace": "default", "name": name}, "spec": spec})
 }
@@ -49,10 +49,11 @@ async fn routes_and_service_entries_change_the_sidecar_when_they_come_and_when_t
 
     let root =
         json!({"hosts": ["a"], "http": [{"delegate": {"name": "part"}}, {"route": [{"destination": {"host": "b"}}]}]});
-    objects.apply(&virtual_service("root", root)).await;
+    objects.apply(&virtual_service("root", &root)).await;
     let b = "*/b.default.svc.cluster.local";
     hosts_become(&cluster, "caller", &with_defaults(&[A, b])).await;
-    objects.apply(&virtual_service("part", json!({"http": [{"route": [{"destination": {"host": "c"}}]}]}))).await;
+    let part = json!({"http": [{"route": [{"destination": {"host": "c"}}]}]});
+    objects.apply(&virtual_service("part", &part)).await;
     let c = "*/c.default.svc.cluster.local";
     hosts_become(&cluster, "caller", &with_defaults(&[A, b, c])).await;
     objects.delete("VirtualService", "default", "root").await;
