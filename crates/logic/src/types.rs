@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lazyload_api::gateway_api::GatewayRouteSpec;
 use lazyload_api::istio::{ServiceEntrySpec, SidecarSpec, VirtualServiceSpec};
+use lazyload_api::names;
 use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
 
 /// Labels of an object or a selector.
@@ -103,6 +104,8 @@ pub struct Fence {
     pub created: i64,
     /// Its labels.
     pub labels: Labels,
+    /// It is being deleted, and its Sidecar with it.
+    pub deleting: bool,
     /// What its user wants.
     pub spec: ServiceFenceSpec,
     /// What is known.
@@ -120,10 +123,19 @@ pub struct Sidecar {
     pub version: u64,
     /// Its labels.
     pub labels: Labels,
-    /// The uid of the fence of the same name that owns it; `None` for a Sidecar that is not ours.
+    /// The uid of the fence of the same name that owns it; empty for one of ours that outlives its fence for a moment; `None` for a
+    /// Sidecar that is not ours.
     pub owner_uid: Option<String>,
     /// Its spec.
     pub spec: SidecarSpec,
+}
+
+impl Sidecar {
+    /// Whether it is ours, without an owner, and to be removed as soon as nobody notices.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.owner_uid.is_some() && self.labels.contains_key(names::LEAVING_LABEL)
+    }
 }
 
 /// A VirtualService.

@@ -175,6 +175,11 @@ impl Index {
         self.sidecars.get(id)
     }
 
+    /// Every Sidecar.
+    pub fn sidecars(&self) -> impl Iterator<Item = &Sidecar> {
+        self.sidecars.values()
+    }
+
     /// Every fence.
     pub fn fences(&self) -> impl Iterator<Item = &Fence> {
         self.fences.values()
@@ -306,6 +311,7 @@ mod tests {
                 generation: 1,
                 created: 0,
                 labels: Labels::new(),
+                deleting: false,
                 spec: Default::default(),
                 status: Default::default(),
             };

@@ -1,13 +1,14 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `affected` for which fences need a look, `plan` for what is written, `change` for the words between here and
-//! the writer.
+//! Next: `learn` for calls, `affected` for which fences need a look, `standing` for how long a Sidecar is as it is, `plan` for what is
+//! written, `change` for the words between here and the writer.
 
 mod affected;
 mod change;
 mod interests;
 mod learn;
 mod plan;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,9 +17,11 @@ pub use change::{Change, CountsByName, Event, Outcome};
 use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
+use standing::Standing;
 
 use crate::fence::alias::Aliases;
 use crate::fence::conditions::Condition;
+use crate::fence::delivery::Delivery;
 use crate::fence::pace::Pace;
 use crate::fence::validity::setting_problems;
 use crate::index::Index;
@@ -47,6 +50,7 @@ pub struct State {
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    delivery: Delivery,
 }
 
 /// What is going on with one fence.
@@ -65,6 +69,7 @@ struct Work {
     /// is news of the fence, its Sidecar or its Service.
     futile: Vec<Change>,
     pace: Pace,
+    standing: Standing,
     /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
     refused_sidecar: Option<String>,
     refused_status: Option<String>,
@@ -101,6 +106,7 @@ impl State {
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            delivery: Delivery::default(),
         };
         (state, problems)
     }
@@ -109,7 +115,7 @@ impl State {
     pub fn on(&mut self, event: Event, now: Now) {
         match event {
             Event::Applied(object) => self.applied(*object, now),
-            Event::Deleted(kind, id) => self.deleted(kind, &id),
+            Event::Deleted(kind, id) => self.deleted(kind, &id, now),
             Event::Listed(kind) => {
                 if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
                     self.retry_all_waiting(now);
@@ -166,7 +172,7 @@ impl State {
             _ => {}
         }
         let before = self.index.reach(kind, &id);
-        if !self.index.apply(object) {
+        if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
@@ -203,9 +209,9 @@ impl State {
         }
     }
 
-    fn deleted(&mut self, kind: Kind, id: &ObjectRef) {
+    fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
         let before = self.index.reach(kind, id);
-        self.index.delete(kind, id);
+        self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
             && let Some(work) = self.by_fence.get_mut(id)
@@ -229,6 +235,8 @@ impl State {
         }
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
+        let ours = self.index.sidecars().filter(|sidecar| sidecar.owner_uid.is_some());
+        self.dirty.extend(ours.map(|sidecar| sidecar.id.clone()));
     }
 
     fn finished(&mut self, id: ObjectRef, outcome: Outcome, now: Now) {
@@ -250,12 +258,12 @@ impl State {
         // Whether nothing has happened since: then there is no use in making the same change again.
         let settled = match outcome {
             Outcome::Stored(stored) => {
-                if matches!(change, Some(Change::ApplySidecar { .. })) {
+                if matches!(change, Some(Change::ApplySidecar { begins: true, .. })) {
                     work.pace.written(now.monotonic);
                 }
                 match stored {
                     Some(object) if !deleted => {
-                        self.index.apply((*object).clone());
+                        self.take_in((*object).clone(), now.monotonic);
                         self.is_known(&object)
                     }
                     Some(_) => false,

@@ -18,6 +18,7 @@ mod mesh_hosts;
 mod objects;
 mod schedule;
 mod simulated_cluster;
+mod switching;
 mod waiting;
 mod world;
 mod writing;

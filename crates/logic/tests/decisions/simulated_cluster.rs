@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lazyload_api::names;
 use lazyload_logic::state::{Change, Event, Outcome};
 use lazyload_logic::types::{Kind, Object, ObjectRef};
 use lazyload_logic::{convert, manifest};
@@ -91,10 +92,12 @@ impl SimulatedCluster {
         self.objects.iter().filter(|((of, _), _)| *of == kind).map(|(_, value)| value).collect()
     }
 
-    /// Hosts of a Sidecar's only listener.
+    /// Hosts of a Sidecar's default listener.
     pub(crate) fn hosts(&self, namespace: &str, name: &str) -> Vec<String> {
         let sidecar = self.get(Kind::Sidecar, namespace, name).expect("a Sidecar");
-        serde_json::from_value(sidecar["spec"]["egress"][0]["hosts"].clone()).unwrap()
+        let listeners = sidecar["spec"]["egress"].as_array().expect("egress listeners");
+        let default = listeners.iter().find(|listener| listener.get("port").is_none()).expect("a default listener");
+        serde_json::from_value(default["hosts"].clone()).unwrap()
     }
 
     /// What watches would deliver now.
@@ -184,6 +187,9 @@ fn merged(known: &Value, body: &Value) -> Value {
     }
     merged["metadata"]["ownerReferences"] = body["metadata"]["ownerReferences"].clone();
     let labels = body["metadata"]["labels"].as_object().cloned().unwrap_or_else(Map::new);
+    if let Some(known) = merged.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        known.remove(names::LEAVING_LABEL);
+    }
     for (label, value) in labels {
         merged["metadata"]["labels"][label] = value;
     }

@@ -50,7 +50,7 @@ fn nothing_is_written_before_everything_is_listed() {
 
 #[test]
 fn a_failed_write_is_tried_again_and_a_refused_one_waits_for_a_change() {
-    let mut world = World::new(json!({}), &objects(enabled()));
+    let mut world = World::new(World::fastest(), &objects(enabled()));
     world.list();
     let mut waits = Vec::new();
     for _ in 0..10 {
@@ -103,7 +103,7 @@ fn a_refused_status_does_not_keep_learned_hosts_out_of_the_sidecar() {
 
 #[test]
 fn an_edit_of_our_sidecar_is_mended_although_the_echo_of_our_write_came_before_its_answer() {
-    let mut world = World::new(json!({}), &objects(enabled()));
+    let mut world = World::new(World::fastest(), &objects(enabled()));
     world.list();
     let changes = world.plan();
     let outcome = world.cluster.apply(&changes[0]);
@@ -172,7 +172,8 @@ fn a_write_that_changes_nothing_or_is_rewritten_on_its_way_is_not_repeated() {
         world.list();
         world.settle_within(Duration::from_secs(60));
         let before = world.total_writes();
-        assert!(before <= 3, "{:?}", world.cluster.writes);
+        // Created, then tried once in stages and once in one step, and told.
+        assert!(before <= 4, "{:?}", world.cluster.writes);
         // A real change goes out all the same.
         world.call(CALLER, "b:80");
         world.settle();
@@ -192,7 +193,7 @@ fn an_object_that_stays_because_of_a_finalizer_is_not_deleted_over_and_over() {
 
 #[test]
 fn a_deletion_is_not_repeated_while_its_event_is_on_the_way() {
-    let mut world = one_fence(enabled());
+    let mut world = World::start(World::fastest(), &objects(enabled()));
     world.put(mk_fence("default", "a", json!({"enable": false})));
     world.hear();
     let changes = world.plan();
@@ -211,8 +212,9 @@ fn a_deletion_is_not_repeated_while_its_event_is_on_the_way() {
 
 #[test]
 fn a_fence_made_anew_while_the_old_one_is_being_deleted_is_not_forgotten() {
-    let mut world =
-        World::start(World::labels_only(), &[mk_namespace("default", None), mk_service("default", "a", Some("true"))]);
+    let mut entry = World::labels_only();
+    entry["general"]["switching"] = json!("fastest");
+    let mut world = World::start(entry, &[mk_namespace("default", None), mk_service("default", "a", Some("true"))]);
     world.put(mk_service("default", "a", Some("false")));
     world.hear();
     let changes = world.plan();
@@ -360,12 +362,13 @@ fn a_removed_host_leaves_after_its_grace_by_alarm_alone_and_not_before() {
 #[test]
 fn a_removed_host_that_comes_back_within_its_grace_stays() {
     let mut world = one_fence(json!({"enable": true, "host": {"x.example.com": {}}}));
+    let before = world.count("update_sidecar");
     world.put(mk_fence("default", "a", enabled()));
     world.settle_within(Duration::from_secs(20));
     world.put(mk_fence("default", "a", json!({"enable": true, "host": {"x.example.com": {}}})));
     world.settle_within(Duration::from_secs(60));
     assert_eq!(world.cluster.hosts("default", "a")[0], "*/x.example.com");
-    assert_eq!(world.count("update_sidecar"), 0, "the Sidecar never needed a change");
+    assert_eq!(world.count("update_sidecar"), before, "the Sidecar never needed a change");
 }
 
 #[test]

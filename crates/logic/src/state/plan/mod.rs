@@ -1,7 +1,8 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
 //! harmless: the fence, then what is known in its status, then the Sidecar that follows from it, then how the fence is doing.
-//! Next: `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar.
+//! Next: `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar, `farewell` for its end.
 
+mod farewell;
 mod leaving;
 mod sidecar;
 mod status;
@@ -87,21 +88,24 @@ impl State {
                     work.attempted.clone_from(&status.conditions);
                 }
                 work.in_flight = Some(change.clone());
-                if matches!(change, Change::ApplySidecar { .. }) {
+                if matches!(change, Change::ApplySidecar { begins: true, .. }) {
                     work.pace.departed();
                 }
                 changes.push(change);
             } else {
                 work.futile = futile.wanted;
-                self.tidy(&id);
+                self.tidy(&id, now.monotonic);
             }
         }
         changes
     }
 
     /// Keeps nothing for a name that means nothing any more.
-    fn tidy(&mut self, id: &ObjectRef) {
-        if self.index.find_fence(id).is_none() && self.index.find_service(id).is_none() {
+    fn tidy(&mut self, id: &ObjectRef, now: Duration) {
+        let ours = self.index.find_sidecar(id).is_some_and(|sidecar| sidecar.owner_uid.is_some());
+        let known = ours || self.index.find_fence(id).is_some() || self.index.find_service(id).is_some();
+        let remembered = self.by_fence.get(id).is_some_and(|work| work.standing.remembers_until(now).is_some());
+        if !known && !remembered {
             self.set_alarm(id, None);
             self.by_fence.remove(id);
         }
@@ -111,13 +115,17 @@ impl State {
         let service = self.index.find_service(id);
         let namespace = self.index.find_namespace(&id.namespace);
         let enrolled = service.is_some_and(|service| is_enrolled(&self.settings, service, namespace));
-        let Some(fence) = self.index.find_fence(id) else {
-            return if enrolled { futile.write(automatic_fence(id)) } else { Verdict::Nothing };
+        let Some(fence) = self.index.find_fence(id).filter(|fence| !fence.deleting) else {
+            let change = automatic_fence(id);
+            let made = enrolled && self.index.find_fence(id).is_none() && futile.allows(&change);
+            return if made { Verdict::Write(change) } else { self.look_at_leftover(id, futile, now) };
         };
         // A Service in a Namespace that was not heard of yet: the Namespace has no say yet, so nothing is deleted in its name.
         let decided = service.is_none() || namespace.is_some();
         if self.settings.auto_fence && decided && !enrolled && is_automatic(&fence.labels) {
-            return futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() });
+            return self
+                .see_off(fence, futile, now)
+                .unwrap_or_else(|| futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() }));
         }
         let fence = fence.clone();
         self.look_at_fence(&fence, futile, now)
