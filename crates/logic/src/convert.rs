@@ -16,6 +16,9 @@ use crate::types::{
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
+/// The service account of a pod that names none.
+const DEFAULT_ACCOUNT: &str = "default";
+
 /// An object that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
@@ -110,7 +113,15 @@ pub fn pod(object: &core::Pod) -> Option<Pod> {
         addresses.dedup();
     }
     let created = created(&object.metadata);
-    Some(Pod { id: id(&object.metadata)?, labels: labels(&object.metadata), addresses, created })
+    let named =
+        object.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).filter(|name| !name.is_empty());
+    Some(Pod {
+        id: id(&object.metadata)?,
+        labels: labels(&object.metadata),
+        account: named.unwrap_or(DEFAULT_ACCOUNT).into(),
+        addresses,
+        created,
+    })
 }
 
 /// An EndpointSlice; `None` if it has no name or belongs to no Service. Addresses of pods are left out: pods speak for themselves, and

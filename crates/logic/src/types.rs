@@ -72,6 +72,8 @@ pub struct Pod {
     pub id: ObjectRef,
     /// Its labels.
     pub labels: Labels,
+    /// Its service account: with its namespace, who it is by its certificate.
+    pub account: Arc<str>,
     /// Its addresses; empty for pods that share the node's network, whose calls cannot be attributed by address.
     pub addresses: Vec<IpAddr>,
     /// When it was created (Unix seconds): of two pods that claim an address, the newer one has it.

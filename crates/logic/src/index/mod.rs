@@ -5,24 +5,28 @@
 
 mod callers;
 mod gateway_routes;
+mod gone;
 mod hosts;
 mod registry;
 mod virtual_services;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lazyload_api::names;
 
 use crate::fence::completion::service_host;
 use crate::fence::host::check_host;
+use crate::observation::Identity;
 use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Service, Sidecar};
 use callers::Callers;
 use gateway_routes::{GatewayRoutes, Parent};
 use registry::Registry;
 use virtual_services::VirtualServices;
 
-pub use callers::Caller;
+pub use callers::{Caller, NoCaller};
 
 /// Everything that was seen and is kept.
 #[derive(Debug, Default)]
@@ -211,10 +215,23 @@ impl Index {
         shortest.iter().filter(|id| sets.iter().all(|set| set.contains(id))).cloned().collect()
     }
 
-    /// Who has this address.
+    /// Who has this address, or had it a moment ago, and is whom the certificate names, if there is one.
+    ///
+    /// # Errors
+    /// Nobody has it, or somebody else.
+    pub fn find_caller(&self, address: IpAddr, peer: Option<&Identity<Box<str>>>) -> Result<Caller<'_>, NoCaller> {
+        self.callers.find(address, peer)
+    }
+
+    /// Whether a pod of this namespace has this address, or had it a moment ago.
     #[must_use]
-    pub fn find_caller(&self, address: std::net::IpAddr) -> Option<Caller<'_>> {
-        self.callers.find(address)
+    pub fn may_be_of(&self, address: IpAddr, namespace: &str) -> bool {
+        self.callers.pods_at(address).any(|pod| *pod.id.namespace == *namespace)
+    }
+
+    /// Forgets pods that are gone for long. `now` is time since any start.
+    pub fn forget_gone(&mut self, now: Duration) {
+        self.callers.gone.turn(now);
     }
 
     /// Hosts to which VirtualServices, HTTPRoutes and GRPCRoutes route calls of `host` that are made in a namespace, without itself, in

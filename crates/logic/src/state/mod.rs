@@ -1,12 +1,13 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `affected` for which fences need a look, `standing` for how long a Sidecar is as it is, `plan` for what is
-//! written, `change` for the words between here and the writer.
+//! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
+//! as it is, `plan` for what is written, `change` for the words between here and the writer.
 
 mod affected;
 mod change;
 mod interests;
 mod learn;
+mod measure;
 mod plan;
 mod standing;
 
@@ -17,6 +18,7 @@ pub use change::{Change, CountsByName, Event, Outcome};
 use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
+pub use measure::Interest;
 use standing::Standing;
 
 use crate::fence::alias::Aliases;
@@ -25,7 +27,7 @@ use crate::fence::delivery::Delivery;
 use crate::fence::pace::Pace;
 use crate::fence::validity::setting_problems;
 use crate::index::Index;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Windows};
 use crate::settings::Settings;
 use crate::types::{Kind, Now, Object, ObjectRef};
 
@@ -50,6 +52,7 @@ pub struct State {
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    windows: Windows,
     delivery: Delivery,
 }
 
@@ -106,6 +109,7 @@ impl State {
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            windows: Windows::default(),
             delivery: Delivery::default(),
         };
         (state, problems)
@@ -113,6 +117,7 @@ impl State {
 
     /// Takes in what happened.
     pub fn on(&mut self, event: Event, now: Now) {
+        self.index.forget_gone(now.monotonic);
         match event {
             Event::Applied(object) => self.applied(*object, now),
             Event::Deleted(kind, id) => self.deleted(kind, &id, now),
@@ -122,6 +127,7 @@ impl State {
                 }
             }
             Event::Called(calls) => self.called(calls, now),
+            Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
             Event::Heal => self.heal(),
         }
@@ -136,7 +142,8 @@ impl State {
     /// When [`State::plan`] should be asked again although nothing happened.
     #[must_use]
     pub fn next_alarm(&self) -> Option<Duration> {
-        self.alarms.first().map(|(at, _)| *at)
+        let waiting = self.waiting_calls.alarm.filter(|_| self.unlisted.is_empty());
+        self.alarms.first().map(|(at, _)| *at).into_iter().chain(waiting).min()
     }
 
     /// Counters of what became of the calls that were seen.
@@ -221,6 +228,7 @@ impl State {
         let gone = self.index.find_fence(id).is_none() && self.index.find_service(id).is_none();
         if matches!(kind, Kind::Fence | Kind::Service) && gone {
             self.ledger.forget(id);
+            self.windows.forget(id);
         }
         if kind == Kind::Fence {
             self.interests.forget(id);

@@ -16,6 +16,7 @@ mod golden;
 mod invariants;
 mod mesh_hosts;
 mod objects;
+mod prometheus;
 mod schedule;
 mod simulated_cluster;
 mod switching;

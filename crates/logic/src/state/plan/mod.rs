@@ -55,6 +55,7 @@ impl State {
         if !self.unlisted.is_empty() {
             return Vec::new();
         }
+        self.give_up_waiting(now);
         while let Some((at, _)) = self.alarms.first() {
             if *at > now.monotonic {
                 break;
