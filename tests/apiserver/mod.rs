@@ -15,6 +15,7 @@ mod ownership;
 pub(crate) mod proxy;
 mod reload;
 mod restarts;
+mod routes;
 mod scope;
 mod settings;
 mod story;

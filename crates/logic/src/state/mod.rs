@@ -1,9 +1,12 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `measure` for Prometheus' answers, `standing` for how long a Sidecar is as it is, `plan` for what is written,
-//! `change` for the words between here and the writer, `pods` for fences of a pod label, `reload` for settings that change.
+//! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
+//! as it is, `plan` for what is written, `change` for the words between here and the writer, `pods` for fences of a pod label, `reload` for
+//! settings that change.
 
+mod affected;
 mod change;
+mod interests;
 mod learn;
 mod measure;
 mod plan;
@@ -15,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use change::{Change, CountsByName, Event, Outcome};
+use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
 pub use measure::Interest;
@@ -47,6 +51,7 @@ pub struct State {
     /// Kinds whose first full list has not come yet; until then nothing is planned, because what is missing may only be late.
     unlisted: BTreeSet<Kind>,
     dirty: BTreeSet<ObjectRef>,
+    interests: Interests,
     by_fence: BTreeMap<ObjectRef, Work>,
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
@@ -106,6 +111,7 @@ impl State {
             learned: Learned::default(),
             unlisted: Kind::ALL.into(),
             dirty: BTreeSet::new(),
+            interests: Interests::default(),
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
@@ -188,11 +194,12 @@ impl State {
             }
             _ => {}
         }
+        let before = self.index.reach(kind, &id);
         if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
-        self.mark_affected(kind, &id);
+        self.mark_affected(kind, &id, &before);
         for address in addresses {
             self.retry_waiting(address, now);
         }
@@ -217,7 +224,12 @@ impl State {
                     }
                 }
             }
-            Kind::Pod | Kind::EndpointSlice | Kind::VirtualService => {}
+            Kind::Pod
+            | Kind::EndpointSlice
+            | Kind::VirtualService
+            | Kind::ServiceEntry
+            | Kind::HttpRoute
+            | Kind::GrpcRoute => {}
         }
     }
 
@@ -225,6 +237,7 @@ impl State {
         if kind == Kind::Pod {
             self.unfence_pod(id);
         }
+        let before = self.index.reach(kind, id);
         self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
@@ -236,31 +249,10 @@ impl State {
             self.ledger.forget(id);
             self.windows.forget(id);
         }
-        self.mark_affected(kind, id);
-    }
-
-    /// Marks the fences that an object can matter to.
-    fn mark_affected(&mut self, kind: Kind, id: &ObjectRef) {
-        match kind {
-            Kind::Pod | Kind::EndpointSlice => {}
-            Kind::Fence | Kind::Sidecar => {
-                self.dirty.insert(id.clone());
-            }
-            Kind::Service => {
-                self.dirty.insert(id.clone());
-                let dependents = self.index.fences().filter(|fence| {
-                    let spec = &fence.spec;
-                    !spec.label_selector.is_empty() || !spec.namespace_selector.is_empty() || !spec.host.is_empty()
-                });
-                self.dirty.extend(dependents.map(|fence| fence.id.clone()));
-            }
-            Kind::Namespace => {
-                let services = self.index.services_in(&id.name).map(|service| service.id.clone());
-                self.dirty.extend(services);
-                self.dirty.extend(self.pod_fences_in(&id.name));
-            }
-            Kind::VirtualService => self.dirty.extend(self.index.fences().map(|fence| fence.id.clone())),
+        if kind == Kind::Fence {
+            self.interests.forget(id);
         }
+        self.mark_affected(kind, id, &before);
     }
 
     /// Looks at everything, and tries once more what was refused: the reason may be gone without a word.

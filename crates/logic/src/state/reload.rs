@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::fence::alias::Aliases;
+use crate::fence::completion::service_host;
 use crate::fence::validity::setting_problems;
 use crate::settings::Settings;
 use crate::types::Now;
@@ -22,8 +23,10 @@ impl State {
 
     /// Takes over settings, and looks at everything again.
     pub(super) fn changed(&mut self, settings: Settings, now: Now) {
+        self.set_members(false);
         (self.aliases, self.problems) = usable(&settings);
         self.settings = settings;
+        self.set_members(true);
         let pods: Vec<_> = self.index.pods().cloned().collect();
         for pod in &pods {
             self.fence_pod(pod);
@@ -31,6 +34,13 @@ impl State {
         self.heal();
         if self.unlisted.is_empty() {
             self.retry_all_waiting(now);
+        }
+    }
+
+    /// Whether each Service is known by its names of the rules in force.
+    fn set_members(&mut self, known: bool) {
+        for service in self.index.services() {
+            self.interests.set_member(&self.aliases.expand(&service_host(&service.id)), &service.id, known);
         }
     }
 }

@@ -10,9 +10,11 @@
     reason = "tests fail by panicking, in their helpers too, and take json! as it comes"
 )]
 
+mod affected;
 mod auto_mode;
 mod golden;
 mod invariants;
+mod mesh_hosts;
 mod objects;
 mod pod_labels;
 mod prometheus;
