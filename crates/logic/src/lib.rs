@@ -3,6 +3,7 @@
 //! Next: `state` ties the folders together; `lazyload` (the binary) feeds it and carries out what it plans.
 
 pub mod boot;
+mod checksum;
 pub mod convert;
 pub mod fence;
 pub mod index;

@@ -35,6 +35,8 @@ pub struct Metrics {
     learned_unverified: Gauge,
     learned_skipped: Family<ReasonLabels, Gauge>,
     events_dropped: Counter,
+    config_reloads: Counter,
+    config_reload_failed: Counter,
     learned_expired: Gauge,
     observed: Arc<Counters>,
     prometheus: Arc<PrometheusCounters>,
@@ -90,6 +92,7 @@ impl Metrics {
             Event::Measured(_) => "measured",
             Event::Finished { .. } => "finished",
             Event::Heal => "heal",
+            Event::Settings(_) => "settings",
         };
         self.events.get_or_create(&EventLabels { event }).inc();
     }
@@ -117,6 +120,16 @@ impl Metrics {
             (Change::DeleteFence { .. }, true) => self.fence_deletions.inc(),
             _ => 0,
         };
+    }
+
+    /// Changed settings are in force.
+    pub fn config_reloaded(&self) {
+        self.config_reloads.inc();
+    }
+
+    /// Changed settings cannot be used.
+    pub fn config_reload_failed(&self) {
+        self.config_reload_failed.inc();
     }
 
     /// Takes over what the state counts itself.
@@ -167,6 +180,9 @@ impl Metrics {
         );
         registry.register("lazyload_writes", "Writes by change and outcome", self.writes.clone());
         registry.register("lazyload_calls_skipped", "Calls left out, by reason", self.learned_skipped.clone());
+        registry.register("lazyload_config_reloads", "Changed settings taken over", self.config_reloads.clone());
+        let failed = self.config_reload_failed.clone();
+        registry.register("lazyload_config_reload_failed", "Changed settings that cannot be used", failed);
         self.register_observed(&mut registry);
         super::prometheus::register(&self.prometheus, &mut registry);
         let mut text = String::new();

@@ -74,10 +74,10 @@ pub fn fit_status(
     shown
 }
 
-/// The hosts of a dependency as a status shows it: itself where `hosts` was left out.
+/// The hosts of a dependency as a status shows it: itself where `hosts` was left out, none where it is external.
 #[must_use]
 pub fn hosts_of<'a>(name: &'a str, domain: &'a Destinations) -> Cow<'a, [String]> {
-    if domain.hosts.is_empty() && !name.ends_with("/*") {
+    if domain.hosts.is_empty() && !domain.external && !name.ends_with("/*") {
         return Cow::Owned(vec![name.to_owned()]);
     }
     Cow::Borrowed(&domain.hosts)
@@ -130,7 +130,7 @@ mod tests {
 
     fn domains(count: usize, length: usize) -> BTreeMap<String, Destinations> {
         let name = |number: usize| format!("{number:05}.{}", "x".repeat(length - 6));
-        let domain = |name: String| (name.clone(), Destinations { hosts: vec![name], status: DomainStatus::Active });
+        let domain = |name: String| (name.clone(), Destinations { hosts: vec![name], ..Destinations::default() });
         (0..count).map(|number| domain(name(number))).collect()
     }
 
@@ -140,6 +140,13 @@ mod tests {
 
     fn bytes(shown: &Shown, learned: &BTreeMap<String, String>) -> usize {
         serde_json::to_vec(&shown.domains).unwrap().len() + serde_json::to_vec(learned).unwrap().len()
+    }
+
+    #[test]
+    fn an_external_host_stands_for_no_host_of_a_sidecar() {
+        let external = Destinations { external: true, ..Destinations::default() };
+        assert!(hosts_of("www.example.com", &external).is_empty());
+        assert_eq!(*hosts_of("a.b", &Destinations::default()), ["a.b".to_owned()]);
     }
 
     #[test]
@@ -154,7 +161,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_goes_in_order_repeated_hosts_plain_dependencies_the_rest() {
         let mut all = domains(7_000, 60);
-        let routed = Destinations { hosts: vec!["zz.b".into(), "elsewhere.b".into()], status: DomainStatus::Active };
+        let routed = Destinations { hosts: vec!["zz.b".into(), "elsewhere.b".into()], ..Destinations::default() };
         all.insert("zz.b".to_owned(), routed.clone());
         let learned = evidence(&all);
         let shown = fit_status(all.clone(), &learned, &ServiceFenceSpec::default());

@@ -118,6 +118,12 @@ mod tests {
     }
 
     #[test]
+    fn a_short_name_stays_out_because_istio_would_refuse_the_whole_sidecar() {
+        let domains = json!({"details": {"hosts": ["details"]}, "a.b": {"hosts": ["a.b"]}});
+        assert_eq!(hosts(&settings(json!({})), domains), ["*/a.b", "istio-system/*", "mesh-operator/*"]);
+    }
+
+    #[test]
     fn the_global_sidecar_is_seen_wherever_it_lives() {
         let namespaced = settings(json!({"general": {"globalSidecarMode": "namespace"}}));
         assert_eq!(hosts(&namespaced, json!({}))[0], "*/global-sidecar.default.svc.cluster.local");

@@ -69,6 +69,10 @@ impl Callers {
         Some(pod)
     }
 
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values()
+    }
+
     pub(super) fn apply_slice(&mut self, slice: EndpointSlice) {
         self.delete_slice(&slice.id);
         for address in &slice.addresses {

@@ -75,13 +75,12 @@ impl Ledger {
 
     /// Gives evidence up, for good until it is seen again.
     pub fn expire(&mut self, fence: &ObjectRef, key: &str) {
-        if let Some(evidence) = self.by_fence.get_mut(fence) {
-            if let Some((key, value)) = evidence.remove_entry(key)
-                && let Some(bytes) = self.bytes.get_mut(fence)
-            {
-                *bytes = bytes.saturating_sub(evidence_size(&key, &value));
-                self.full.remove(fence);
-            }
+        if let Some(evidence) = self.by_fence.get_mut(fence)
+            && let Some((key, value)) = evidence.remove_entry(key)
+            && let Some(bytes) = self.bytes.get_mut(fence)
+        {
+            *bytes = bytes.saturating_sub(evidence_size(&key, &value));
+            self.full.remove(fence);
         }
         self.expired.entry(fence.clone()).or_default().insert(key.to_owned());
     }

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use rusty_promql_parser::lexer::duration::duration;
 
+use serde_json::{Value, json};
+
+use super::keys::warnings_of;
 use super::reader::{Reader, SettingsError};
+use crate::checksum::checksum;
 
 const KEYS: &[&str] =
     &["address", "basicAuth", "bearerTokenFile", "caFile", "handlers", "headers", "interval", "timeout", "window"];
@@ -32,6 +36,26 @@ pub struct Prometheus {
     pub window: Option<Duration>,
     /// What is sent to be let in.
     pub access: Access,
+}
+
+impl Prometheus {
+    /// As users write it, with a checksum in place of each header's value, which may be a secret.
+    pub(super) fn to_value(&self) -> Value {
+        let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
+        let headers = self.access.headers.0.iter();
+        let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name, format!("#{}", checksum(value)))).collect();
+        json!({
+            "address": self.address,
+            "handlers": self.handlers,
+            "interval": seconds(self.interval),
+            "timeout": seconds(self.timeout),
+            "window": self.window.map(seconds),
+            "bearerTokenFile": self.access.bearer_token_file,
+            "basicAuth": self.access.basic.as_ref().map(|(user, file)| json!({"username": user, "passwordFile": file})),
+            "caFile": self.access.ca_file,
+            "headers": headers,
+        })
+    }
 }
 
 /// What is sent to be let in. Files are read again when they change.
@@ -97,26 +121,17 @@ pub(super) fn read(block: &Reader<'_>) -> Result<Prometheus, SettingsError> {
 
 /// Keys that mean nothing, and handlers that cannot work as they are meant.
 pub(super) fn warnings(block: &Reader<'_>) -> Result<Vec<String>, SettingsError> {
-    let mut warnings = unknown(block, KEYS)?;
+    let mut warnings = warnings_of(block, KEYS)?;
     let handlers = block.key("handlers");
     for name in handlers.map()?.into_iter().flat_map(|map| map.keys()) {
         let handler = handlers.key(name);
-        warnings.extend(unknown(&handler, HANDLER_KEYS)?);
+        warnings.extend(warnings_of(&handler, HANDLER_KEYS)?);
         if handler.key("query").text()?.is_some_and(|query| !query.contains("$source_app")) {
             let path = handler.path();
             warnings.push(format!("{path}.query does not say $source_app, so that every fence gets the same hosts"));
         }
     }
     Ok(warnings)
-}
-
-fn unknown(block: &Reader<'_>, known: &[&str]) -> Result<Vec<String>, SettingsError> {
-    let keys = block.map()?.into_iter().flat_map(|map| map.keys()).filter(|key| !known.contains(&key.as_str()));
-    Ok(keys
-        .map(|key| {
-            format!("{}.{key} is not a known setting and has no effect; known: {}", block.path(), known.join(", "))
-        })
-        .collect())
 }
 
 fn address(reader: &Reader<'_>) -> Result<String, SettingsError> {

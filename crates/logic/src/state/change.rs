@@ -7,6 +7,7 @@ use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
 
 use crate::observation::Call;
 use crate::prometheus::Round;
+use crate::settings::Settings;
 use crate::types::{Kind, Labels, Object, ObjectRef};
 
 /// Something that happened.
@@ -31,6 +32,8 @@ pub enum Event {
     },
     /// Look at everything again, in case a message was lost.
     Heal,
+    /// The settings are different from now on.
+    Settings(Box<Settings>),
 }
 
 /// What became of a change.

@@ -9,6 +9,7 @@ use lazyload_api::names;
 use super::State;
 use super::change::CountsByName;
 use crate::fence::completion::complete_called;
+use crate::fence::revision::is_in_scope;
 use crate::fence::sidecar::workload_labels;
 use crate::index::{Caller, NoCaller, selects};
 use crate::ledger::Recorded;
@@ -134,6 +135,11 @@ impl State {
             self.learned.unverified += 1;
         }
         for fence in fences {
+            if !self.is_in_scope(&fence) {
+                self.learned.skip("other_revision");
+                continue;
+            }
+            self.record_as_written(&fence, &call, &host);
             match self.ledger.record(&fence, &host, call.count) {
                 Recorded::New => {
                     self.learned.hosts += 1;
@@ -169,7 +175,23 @@ impl State {
                 fences.insert(fence.id.clone());
             }
         }
+        fences.extend(self.pod_fences.fence_of(&pod.id).cloned());
         Ok((namespace.to_owned(), fences))
+    }
+
+    /// A fence of another revision learns nothing here; one that is yet to be made is this controller's.
+    fn is_in_scope(&self, fence: &ObjectRef) -> bool {
+        self.index.find_fence(fence).is_none_or(|fence| is_in_scope(&self.settings.revisions, &fence.labels))
+    }
+
+    /// Records the host as the client wrote it, besides the one that the mesh knows (`enableShortDomain`): as evidence, no more.
+    fn record_as_written(&mut self, fence: &ObjectRef, call: &Call, host: &str) {
+        if self.settings.record_written_hosts
+            && call.authority != host
+            && self.ledger.record(fence, &call.authority, call.count) == Recorded::New
+        {
+            self.dirty.insert(fence.clone());
+        }
     }
 
     pub(super) fn is_global_sidecar(&self, host: &str) -> bool {

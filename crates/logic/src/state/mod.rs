@@ -1,23 +1,30 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `measure` for Prometheus' answers, `standing` for how long a Sidecar is as it is, `plan` for what is written,
-//! `change` for the words between here and the writer.
+//! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
+//! as it is, `plan` for what is written, `change` for the words between here and the writer, `pods` for fences of a pod label, `reload` for
+//! settings that change.
 
+mod affected;
 mod change;
+mod interests;
 mod learn;
 mod measure;
 mod notice;
 mod plan;
+mod pods;
+mod reload;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use change::{Change, CountsByName, Event, Outcome};
+use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
 pub use measure::Interest;
 pub use notice::Notice;
+use pods::PodFences;
 use standing::Standing;
 
 use crate::fence::alias::Aliases;
@@ -25,7 +32,7 @@ use crate::fence::conditions::Condition;
 use crate::fence::delivery::Delivery;
 use crate::fence::overlap::Claims;
 use crate::fence::pace::Pace;
-use crate::fence::validity::setting_problems;
+use crate::fence::revision::is_in_scope;
 use crate::index::Index;
 use crate::ledger::{Ledger, Windows};
 use crate::settings::Settings;
@@ -51,10 +58,12 @@ pub struct State {
     /// Kinds whose first full list has not come yet; until then nothing is planned, because what is missing may only be late.
     unlisted: BTreeSet<Kind>,
     dirty: BTreeSet<ObjectRef>,
+    interests: Interests,
     by_fence: BTreeMap<ObjectRef, Work>,
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    pod_fences: PodFences,
     windows: Windows,
     delivery: Delivery,
 }
@@ -79,6 +88,8 @@ struct Work {
     status_pace: Pace,
     /// What there is to tell once the write on its way is made.
     notices: Vec<Notice>,
+    /// Since when no pod has the label of the fence.
+    without_pods_since: Option<Duration>,
     standing: Standing,
     /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
     refused_sidecar: Option<String>,
@@ -101,8 +112,7 @@ impl State {
     /// Knows nothing yet. The second value names settings that cannot be used and were left out.
     #[must_use]
     pub fn new(settings: Settings) -> (Self, Vec<String>) {
-        let (aliases, mut problems) = Aliases::compile(&settings.domain_aliases);
-        problems.extend(setting_problems(&settings.stable_hosts));
+        let (aliases, problems) = reload::usable(&settings);
         let state = Self {
             settings,
             aliases,
@@ -114,9 +124,11 @@ impl State {
             learned: Learned::default(),
             unlisted: Kind::ALL.into(),
             dirty: BTreeSet::new(),
+            interests: Interests::default(),
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            pod_fences: PodFences::default(),
             windows: Windows::default(),
             delivery: Delivery::default(),
         };
@@ -138,6 +150,7 @@ impl State {
             Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
             Event::Heal => self.heal(),
+            Event::Settings(settings) => self.changed(*settings, now),
         }
     }
 
@@ -175,10 +188,18 @@ impl State {
     fn applied(&mut self, object: Object, now: Now) {
         let kind = object.kind();
         let id = object.id();
+        if let Object::VirtualService(virtual_service) = &object
+            && !is_in_scope(&self.settings.revisions, &virtual_service.labels)
+        {
+            return self.deleted(kind, &id, now);
+        }
         let mut addresses = Vec::new();
         let mut may_claim_callers = kind == Kind::Service;
         match &object {
-            Object::Pod(pod) => addresses.clone_from(&pod.addresses),
+            Object::Pod(pod) => {
+                addresses.clone_from(&pod.addresses);
+                self.fence_pod(pod);
+            }
             Object::EndpointSlice(slice) => addresses.clone_from(&slice.addresses),
             Object::Fence(fence) => {
                 self.ledger.seed(&fence.id, &fence.status.metric_status);
@@ -186,11 +207,12 @@ impl State {
             }
             _ => {}
         }
+        let before = self.index.reach(kind, &id);
         if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
-        self.mark_affected(kind, &id);
+        self.mark_affected(kind, &id, &before);
         self.refresh_claim(kind, &id);
         for address in addresses {
             self.retry_waiting(address, now);
@@ -209,17 +231,27 @@ impl State {
                 }
             }
             Kind::Namespace => {
-                for service in self.index.services_in(&id.name) {
-                    if let Some(work) = self.by_fence.get_mut(&service.id) {
+                let services = self.index.services_in(&id.name).map(|service| service.id.clone());
+                for id in services.chain(self.pod_fences_in(&id.name)).collect::<Vec<_>>() {
+                    if let Some(work) = self.by_fence.get_mut(&id) {
                         work.heard();
                     }
                 }
             }
-            Kind::Pod | Kind::EndpointSlice | Kind::VirtualService => {}
+            Kind::Pod
+            | Kind::EndpointSlice
+            | Kind::VirtualService
+            | Kind::ServiceEntry
+            | Kind::HttpRoute
+            | Kind::GrpcRoute => {}
         }
     }
 
     fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
+        if kind == Kind::Pod {
+            self.unfence_pod(id);
+        }
+        let before = self.index.reach(kind, id);
         self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
@@ -227,36 +259,15 @@ impl State {
         {
             work.deleted_meanwhile |= work.in_flight.is_some();
         }
-        let gone = self.index.find_fence(id).is_none() && self.index.find_service(id).is_none();
-        if matches!(kind, Kind::Fence | Kind::Service) && gone {
+        if matches!(kind, Kind::Fence | Kind::Service) && self.means_nothing(id) {
             self.ledger.forget(id);
             self.windows.forget(id);
         }
-        self.mark_affected(kind, id);
-        self.refresh_claim(kind, id);
-    }
-
-    /// Marks the fences that an object can matter to.
-    fn mark_affected(&mut self, kind: Kind, id: &ObjectRef) {
-        match kind {
-            Kind::Pod | Kind::EndpointSlice => {}
-            Kind::Fence | Kind::Sidecar => {
-                self.dirty.insert(id.clone());
-            }
-            Kind::Service => {
-                self.dirty.insert(id.clone());
-                let dependents = self.index.fences().filter(|fence| {
-                    let spec = &fence.spec;
-                    !spec.label_selector.is_empty() || !spec.namespace_selector.is_empty() || !spec.host.is_empty()
-                });
-                self.dirty.extend(dependents.map(|fence| fence.id.clone()));
-            }
-            Kind::Namespace => {
-                let services = self.index.services_in(&id.name).map(|service| service.id.clone());
-                self.dirty.extend(services);
-            }
-            Kind::VirtualService => self.dirty.extend(self.index.fences().map(|fence| fence.id.clone())),
+        if kind == Kind::Fence {
+            self.interests.forget(id);
         }
+        self.mark_affected(kind, id, &before);
+        self.refresh_claim(kind, id);
     }
 
     /// Looks at everything, and tries once more what was refused: the reason may be gone without a word.
@@ -266,6 +277,7 @@ impl State {
         }
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
+        self.dirty.extend(self.pod_fences.ids().cloned());
         let ours = self.index.sidecars().filter(|sidecar| sidecar.owner_uid.is_some());
         self.dirty.extend(ours.map(|sidecar| sidecar.id.clone()));
     }

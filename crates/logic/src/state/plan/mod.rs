@@ -1,8 +1,9 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
 //! harmless: the fence, then what is known in its status, then the Sidecar that follows from it, then how the fence is doing.
-//! Next: `leaving` for domains on their way out, `status` for what is known, `overlap` for the fence that rules shared pods,
-//! `sidecar` for the Sidecar, `farewell` for its end.
+//! Next: `automatic` for whether a fence is wanted at all, `leaving` for domains on their way out, `status` for what is known, `overlap`
+//! for the fence that rules shared pods, `sidecar` for the Sidecar, `farewell` for its end.
 
+mod automatic;
 mod farewell;
 mod leaving;
 mod overlap;
@@ -11,22 +12,31 @@ mod status;
 
 use std::time::Duration;
 
-use status::Found;
-
-use lazyload_api::names;
-use lazyload_api::service_fence::{ServiceFenceSpec, WorkloadSelector};
-
 use super::{Change, State};
 use crate::fence::dependencies::desired_dependencies;
-use crate::fence::enrollment::{is_automatic, is_enrolled};
+use crate::fence::enrollment::is_automatic;
+use crate::fence::revision::is_in_scope;
 use crate::fence::validity::{leave_out, spec_problems};
-use crate::types::{Fence, Labels, Now, ObjectRef};
+use crate::types::{Fence, Now, ObjectRef};
+use automatic::Automatic;
+use status::Found;
 
 /// What a look at one fence comes to.
 enum Verdict {
     Nothing,
     Wait(Duration),
     Write(Change),
+}
+
+impl Verdict {
+    /// The same, and another look at `at` if nothing else happens before.
+    fn at_latest(self, at: Duration) -> Self {
+        match self {
+            Self::Nothing => Self::Wait(at),
+            Self::Wait(other) => Self::Wait(other.min(at)),
+            write @ Self::Write(_) => write,
+        }
+    }
 }
 
 /// Changes that have no effect, and those of them that are still wanted.
@@ -109,7 +119,7 @@ impl State {
     /// Keeps nothing for a name that means nothing any more.
     fn tidy(&mut self, id: &ObjectRef, now: Duration) {
         let ours = self.index.find_sidecar(id).is_some_and(|sidecar| sidecar.owner_uid.is_some());
-        let known = ours || self.index.find_fence(id).is_some() || self.index.find_service(id).is_some();
+        let known = ours || !self.means_nothing(id);
         let remembered = self.by_fence.get(id).is_some_and(|work| work.standing.remembers_until(now).is_some());
         if !known && !remembered {
             self.set_alarm(id, None);
@@ -118,29 +128,37 @@ impl State {
     }
 
     fn look(&mut self, id: &ObjectRef, futile: &mut Futile, now: Now) -> Verdict {
-        let service = self.index.find_service(id);
-        let namespace = self.index.find_namespace(&id.namespace);
-        let enrolled = service.is_some_and(|service| is_enrolled(&self.settings, service, namespace));
-        let Some(fence) = self.index.find_fence(id).filter(|fence| !fence.deleting) else {
-            let change = automatic_fence(id);
-            let made = enrolled && self.index.find_fence(id).is_none() && futile.allows(&change);
-            return if made { Verdict::Write(change) } else { self.look_at_leftover(id, futile, now) };
+        let automatic = self.automatic(id, now.monotonic);
+        let in_scope = |labels| is_in_scope(&self.settings.revisions, labels);
+        let known = self.index.find_fence(id);
+        let of_another = known.is_some_and(|fence| !in_scope(&fence.labels));
+        if of_another || (known.is_none() && self.index.find_sidecar(id).is_some_and(|left| !in_scope(&left.labels))) {
+            return Verdict::Nothing;
+        }
+        let Some(fence) = known.filter(|fence| !fence.deleting) else {
+            return match automatic {
+                Automatic::Wanted(change) if known.is_none() && futile.allows(&change) => Verdict::Write(*change),
+                _ => self.look_at_leftover(id, futile, now),
+            };
         };
-        // A Service in a Namespace that was not heard of yet: the Namespace has no say yet, so nothing is deleted in its name.
-        let decided = service.is_none() || namespace.is_some();
-        if self.settings.auto_fence && decided && !enrolled && is_automatic(&fence.labels) {
+        if matches!(automatic, Automatic::Unwanted) && is_automatic(&fence.labels) {
             return self
                 .see_off(fence, futile, now)
                 .unwrap_or_else(|| futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() }));
         }
         let fence = fence.clone();
-        self.look_at_fence(&fence, futile, now)
+        let verdict = self.look_at_fence(&fence, futile, now);
+        match automatic {
+            Automatic::WantedUntil(until) if is_automatic(&fence.labels) => verdict.at_latest(until),
+            _ => verdict,
+        }
     }
 
     fn look_at_fence(&mut self, fence: &Fence, futile: &mut Futile, now: Now) -> Verdict {
         let learned = self.ledger.hosts(&fence.id);
         let dependencies =
             desired_dependencies(&fence.id, &fence.spec, &learned, &self.index, &self.aliases, now.unix_seconds);
+        self.interests.set(&fence.id, dependencies.interest);
         let mut domains = dependencies.domains;
         let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic);
         if let Some(second) = dependencies.next_expiry {
@@ -161,23 +179,9 @@ impl State {
         if matches!(verdict, Verdict::Nothing) {
             verdict = self.look_at_conditions(fence, &found, futile, now);
         }
-        match verdict {
-            Verdict::Nothing => alarm.map_or(Verdict::Nothing, Verdict::Wait),
-            Verdict::Wait(at) => Verdict::Wait(alarm.map_or(at, |alarm| alarm.min(at))),
-            write @ Verdict::Write(_) => write,
+        match alarm {
+            Some(alarm) => verdict.at_latest(alarm),
+            None => verdict,
         }
-    }
-}
-
-fn automatic_fence(id: &ObjectRef) -> Change {
-    let spec = ServiceFenceSpec {
-        enable: true,
-        workload_selector: Some(WorkloadSelector { labels: Labels::new(), from_service: true }),
-        ..ServiceFenceSpec::default()
-    };
-    Change::CreateFence {
-        id: id.clone(),
-        labels: Labels::from([(names::CREATED_BY_LABEL.to_owned(), names::FENCE_CONTROLLER.to_owned())]),
-        spec: Box::new(spec),
     }
 }

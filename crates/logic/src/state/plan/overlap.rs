@@ -67,10 +67,14 @@ impl State {
         }
         let mut all = domains.clone();
         for other in ruled.into_iter().filter_map(|other| self.index.find_fence(other)) {
-            for (name, domain) in
-                other.status.domains.iter().filter(|(_, domain)| domain.status != DomainStatus::Expire)
+            for (name, domain) in other
+                .status
+                .domains
+                .iter()
+                .filter(|(_, domain)| domain.status != DomainStatus::Expire && !domain.external)
             {
-                let shown = Destinations { hosts: hosts_of(name, domain).into_owned(), status: DomainStatus::Active };
+                let hosts = hosts_of(name, domain).into_owned();
+                let shown = Destinations { hosts, status: DomainStatus::Active, external: false };
                 let known = all.entry(name.clone()).or_insert_with(|| shown.clone());
                 if known.status == DomainStatus::Expire {
                     *known = shown;

@@ -7,6 +7,7 @@ use lazyload_api::names;
 use lazyload_api::service_fence::Destinations;
 
 use super::{Futile, Verdict};
+use crate::fence::revision::{is_in_scope, revision};
 use crate::fence::sidecar::{desired_hosts, sidecar_spec, workload_labels};
 use crate::fence::switch::{Farewell, Form, Step, farewell, towards};
 use crate::settings::Switching;
@@ -32,8 +33,10 @@ impl State {
         now: Now,
     ) -> Verdict {
         let sidecar = self.index.find_sidecar(&fence.id);
-        if sidecar.is_some_and(|sidecar| sidecar.owner_uid.is_none()) {
-            // Somebody else's: it rules, and it is not ours to change.
+        let is_ours =
+            |sidecar: &Sidecar| sidecar.owner_uid.is_some() && is_in_scope(&self.settings.revisions, &sidecar.labels);
+        if !sidecar.is_none_or(is_ours) {
+            // Somebody else's, or another revision's: it rules, and it is not ours to change.
             return Verdict::Nothing;
         }
         if !fence.spec.enable {
@@ -129,9 +132,7 @@ fn is_as_desired(sidecar: Option<&Sidecar>, fence: &Fence, change: &Change) -> b
         && !sidecar.is_leaving()
         && sidecar.spec.egress == spec.egress
         && sidecar.spec.workload_selector == spec.workload_selector
-        && labels.iter().all(|(key, value)| sidecar.labels.get(key) == Some(value))
-        // One that the fence has no longer goes too.
-        && sidecar.labels.get(names::REVISION_LABEL) == labels.get(names::REVISION_LABEL)
+        && revision(&sidecar.labels) == revision(labels)
 }
 
 pub(super) fn sidecar_labels(fence: &Fence) -> Labels {
