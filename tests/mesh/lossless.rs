@@ -14,9 +14,9 @@ use crate::support::repository;
 use crate::support::waiting::eventually;
 
 /// Rounds in stages; one of them has seven switches.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 5;
 /// Requests each second of each of two loads.
-const RATE: u32 = 300;
+const RATE: u32 = 120;
 const SOON: Duration = Duration::from_secs(20);
 /// A Sidecar's last form is pushed within this, and no look at the cluster tells when.
 const PUSHED: Duration = Duration::from_millis(500);
