@@ -8,11 +8,13 @@ mod cluster;
 mod controller;
 mod dependencies;
 mod history;
+mod identity;
 mod objects;
 mod outages;
 mod ownership;
-mod proxy;
+pub(crate) mod proxy;
 mod restarts;
+mod routes;
 mod settings;
 mod story;
 

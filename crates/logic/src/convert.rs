@@ -4,14 +4,20 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use lazyload_api::{istio, names, service_fence};
+use lazyload_api::{gateway_api, istio, names, service_fence};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::types::{EndpointSlice, Fence, Labels, Namespace, Object, ObjectRef, Pod, Service, Sidecar, VirtualService};
+use crate::types::{
+    EndpointSlice, Fence, GatewayRoute, Labels, Namespace, Object, ObjectRef, Pod, Service, ServiceEntry, Sidecar,
+    VirtualService,
+};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// The service account of a pod that names none.
+const DEFAULT_ACCOUNT: &str = "default";
 
 /// An object that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +61,9 @@ pub fn object(value: &Value) -> Result<Option<Object>, ConvertError> {
         ("microservice.slime.io", "ServiceFence") => fence(typed(value)?).map(Object::Fence),
         ("networking.istio.io", "Sidecar") => sidecar(typed(value)?).map(Object::Sidecar),
         ("networking.istio.io", "VirtualService") => virtual_service(typed(value)?).map(Object::VirtualService),
+        ("networking.istio.io", "ServiceEntry") => service_entry(typed(value)?).map(Object::ServiceEntry),
+        ("gateway.networking.k8s.io", "HTTPRoute") => gateway_route(typed(value)?).map(Object::HttpRoute),
+        ("gateway.networking.k8s.io", "GRPCRoute") => gateway_route(typed(value)?).map(Object::GrpcRoute),
         _ => return Ok(None),
     };
     converted.ok_or_else(nameless).map(Some)
@@ -104,7 +113,15 @@ pub fn pod(object: &core::Pod) -> Option<Pod> {
         addresses.dedup();
     }
     let created = created(&object.metadata);
-    Some(Pod { id: id(&object.metadata)?, labels: labels(&object.metadata), addresses, created })
+    let named =
+        object.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).filter(|name| !name.is_empty());
+    Some(Pod {
+        id: id(&object.metadata)?,
+        labels: labels(&object.metadata),
+        account: named.unwrap_or(DEFAULT_ACCOUNT).into(),
+        addresses,
+        created,
+    })
 }
 
 /// An EndpointSlice; `None` if it has no name or belongs to no Service. Addresses of pods are left out: pods speak for themselves, and
@@ -176,6 +193,18 @@ pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
 #[must_use]
 pub fn virtual_service(object: istio::VirtualService) -> Option<VirtualService> {
     Some(VirtualService { id: id(&object.metadata)?, spec: object.spec })
+}
+
+/// A ServiceEntry; `None` without a name.
+#[must_use]
+pub fn service_entry(object: istio::ServiceEntry) -> Option<ServiceEntry> {
+    Some(ServiceEntry { id: id(&object.metadata)?, spec: object.spec })
+}
+
+/// An HTTPRoute or a GRPCRoute; `None` without a name.
+#[must_use]
+pub fn gateway_route(object: gateway_api::GatewayRoute) -> Option<GatewayRoute> {
+    Some(GatewayRoute { id: id(&object.metadata)?, spec: object.spec })
 }
 
 fn id(metadata: &ObjectMeta) -> Option<ObjectRef> {

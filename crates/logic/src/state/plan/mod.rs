@@ -55,6 +55,7 @@ impl State {
         if !self.unlisted.is_empty() {
             return Vec::new();
         }
+        self.give_up_waiting(now);
         while let Some((at, _)) = self.alarms.first() {
             if *at > now.monotonic {
                 break;
@@ -135,6 +136,7 @@ impl State {
         let learned = self.ledger.hosts(&fence.id);
         let dependencies =
             desired_dependencies(&fence.id, &fence.spec, &learned, &self.index, &self.aliases, now.unix_seconds);
+        self.interests.set(&fence.id, dependencies.interest);
         let mut domains = dependencies.domains;
         let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic);
         if let Some(second) = dependencies.next_expiry {
