@@ -51,7 +51,10 @@ async fn static_dependencies_become_the_sidecars_that_the_seed_prints() {
     assert_eq!(objects.names("Sidecar").await, ["default/labels", "default/namespaces", "default/specific"]);
     let specific = objects.find("Sidecar", "default", "specific").await.unwrap();
     assert_eq!(comparable(&specific)["spec"]["workloadSelector"], json!({"labels": {"app": "specific"}}));
-    assert_eq!(specific["metadata"]["generation"], 1, "static dependencies are in it from the beginning");
+    assert_eq!(
+        specific["metadata"]["generation"], 2,
+        "static dependencies are in it from the beginning: only clusters left"
+    );
 
     // A label edit on a Service is seen; automatic mode does not touch fences made by hand.
     objects.label("Service", "test", "reviews", "group", Some("default")).await;

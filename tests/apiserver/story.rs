@@ -31,7 +31,9 @@ async fn a_labelled_service_gets_a_fence_and_a_sidecar_that_learns_what_is_calle
     let Some(cluster) = Cluster::start("story").await else { return };
     let objects = &cluster.objects;
     bookinfo(&cluster).await;
-    let controller = Controller::start(&cluster, &json!({"autoFence": true, "wormholePort": ["9080"]}));
+    // In one step, for the generations that the seed prints.
+    let controller =
+        Controller::start(&cluster, &json!({"autoFence": true, "wormholePort": ["9080"], "switching": "fastest"}));
     controller.ready().await;
     assert_eq!(controller.get("/modules/livez").await.unwrap().0, 200);
     let history = History::record(&cluster);
@@ -156,7 +158,7 @@ async fn a_page_with_many_calls_costs_one_status_and_one_sidecar_and_silence_cos
         objects.service("default", &format!("part-{number:02}"), json!({})).await;
     }
     objects.fence("default", "productpage", json!({"enable": true})).await;
-    let mut controller = Controller::start(&cluster, &json!({"wormholePort": ["9080"]}));
+    let mut controller = Controller::start(&cluster, &json!({"wormholePort": ["9080"], "switching": "fastest"}));
     controller.ready().await;
     eventually("the Sidecar", DEADLINE, || async { objects.hosts("default", "productpage").await.ok_or("none") }).await;
     let history = History::record(&cluster);

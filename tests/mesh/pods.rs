@@ -1,7 +1,6 @@
 //! The example app's pods, as clients and as servers.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Empty};
@@ -11,7 +10,6 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use super::testbed::Testbed;
-use crate::support::waiting::eventually;
 
 /// A pod that is asked to call others. Its application listens on port 9080.
 pub struct Pod {
@@ -115,22 +113,4 @@ pub fn clusters(testbed: &Testbed, deployment: &str) -> anyhow::Result<String> {
     let exec = ["exec", "-n", "default", &deployment, "-c", "istio-proxy", "--"];
     let ask = ["pilot-agent", "request", "GET", "clusters"];
     testbed.kubectl(&[&exec[..], &ask].concat())
-}
-
-/// How many requests of a load were lost by Envoy at a switch: it can activate a new route a few milliseconds before its cluster, and
-/// answers `503 NC` then, whoever changes a Sidecar in one step. "No request lost, nothing learned lost" is the issue that ends this.
-///
-/// # Panics
-/// A request failed for another reason than that.
-pub async fn lost_at_switch(testbed: &Testbed, caller: &Pod, load: &Value) -> usize {
-    let failed = load["failed"].as_array().cloned().unwrap_or_default();
-    let since = load["started"].as_str().unwrap_or_default();
-    // The proxy writes its log a while after the request.
-    eventually("each failed request is a 503 NC in its caller's log", Duration::from_secs(10), || async {
-        let lines = access_log(testbed, &caller.name, " 503 NC ");
-        let of_load = lines.iter().filter(|line| line.trim_start_matches('[') >= since).count();
-        // A page that failed may have lost more than one of its calls.
-        if of_load >= failed.len() { Ok(failed.len()) } else { Err((lines, &failed)) }
-    })
-    .await
 }
