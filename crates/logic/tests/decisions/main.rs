@@ -11,6 +11,7 @@
 )]
 
 mod auto_mode;
+mod churn;
 mod golden;
 mod invariants;
 mod objects;
