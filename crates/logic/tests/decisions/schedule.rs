@@ -347,6 +347,10 @@ pub(crate) fn view(world: &World) -> Vec<Value> {
         for field in ["uid", "resourceVersion", "generation"] {
             value["metadata"][field] = Value::Null;
         }
+        // A label that was taken away leaves an empty map here, and nothing at a real API server.
+        if value["metadata"].get("labels") == Some(&json!({})) {
+            value["metadata"].as_object_mut().expect("metadata").remove("labels");
+        }
         for condition in value.pointer_mut("/status/conditions").and_then(Value::as_array_mut).into_iter().flatten() {
             condition["lastTransitionTime"] = Value::Null;
             condition["observedGeneration"] = Value::Null;
