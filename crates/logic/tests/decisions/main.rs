@@ -12,6 +12,7 @@
 
 mod affected;
 mod auto_mode;
+mod churn;
 mod golden;
 mod invariants;
 mod mesh_hosts;
