@@ -33,9 +33,14 @@ impl Controller {
 
     /// Starts a controller that keeps its files in a folder.
     pub fn start_at(folder: &Path, kubeconfig: &Path, general: &Value) -> Self {
+        Self::start_with_metric(folder, kubeconfig, general, &Value::Null)
+    }
+
+    /// Starts a controller with `general` and `metric` settings.
+    pub fn start_with_metric(folder: &Path, kubeconfig: &Path, general: &Value, metric: &Value) -> Self {
         let (aux_port, metrics_port, log_source_port) = (free_port(), free_port(), free_port());
         let entry = json!({
-            "name": "lazyload", "kind": "lazyload", "enable": true, "general": general,
+            "name": "lazyload", "kind": "lazyload", "enable": true, "general": general, "metric": metric,
             "global": {
                 "log": {"logLevel": "debug"},
                 "misc": {

@@ -11,6 +11,7 @@ mod history;
 mod objects;
 mod outages;
 mod ownership;
+mod prometheus;
 mod proxy;
 mod restarts;
 mod settings;
