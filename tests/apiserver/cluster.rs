@@ -287,7 +287,7 @@ fn unreachable_client() -> Client {
 }
 
 /// What the testbed builds and keeps.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("TESTBED_CACHE").or_else(|| set("TESTBED")).unwrap_or_else(|| {
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();

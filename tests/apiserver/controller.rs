@@ -17,6 +17,7 @@ use crate::support::waiting::eventually;
 /// A controller that can be killed and started again, at the same addresses.
 pub struct Controller {
     process: Option<Running>,
+    metric: Value,
     kubeconfig: PathBuf,
     config: PathBuf,
     log: PathBuf,
@@ -33,10 +34,16 @@ impl Controller {
 
     /// Starts a controller that keeps its files in a folder.
     pub fn start_at(folder: &Path, kubeconfig: &Path, general: &Value) -> Self {
+        Self::start_with_metric(folder, kubeconfig, general, &Value::Null)
+    }
+
+    /// Starts a controller with `general` and `metric` settings.
+    pub fn start_with_metric(folder: &Path, kubeconfig: &Path, general: &Value, metric: &Value) -> Self {
         let (aux_port, metrics_port, log_source_port) = (free_port(), free_port(), free_port());
         let config = folder.join(format!("controller-{aux_port}.json"));
         let mut controller = Self {
             process: None,
+            metric: metric.clone(),
             kubeconfig: kubeconfig.to_owned(),
             log: config.with_extension("log"),
             config,
@@ -52,7 +59,7 @@ impl Controller {
     /// Writes its settings: `general`, and keys of `global`. A controller that runs reads them again.
     pub fn configure(&self, general: &Value, global: &Value) {
         let mut entry = json!({
-            "name": "lazyload", "kind": "lazyload", "enable": true, "general": general,
+            "name": "lazyload", "kind": "lazyload", "enable": true, "general": general, "metric": self.metric,
             "global": {
                 "log": {"logLevel": "debug"},
                 "misc": {

@@ -12,6 +12,7 @@ mod identity;
 mod objects;
 mod outages;
 mod ownership;
+mod prometheus;
 pub(crate) mod proxy;
 mod reload;
 mod restarts;
