@@ -286,7 +286,10 @@ proptest! {
             let id = key(fence).1;
             let keys = evidence_of(fence);
             let hosts: BTreeSet<String> = keys.iter().map(|key| key.split('"').nth(1).unwrap().to_owned()).collect();
-            let own = schedule.churn.called.get(&id).cloned().unwrap_or_default();
+            // Its pods are those of its namesake, or of the app that it names.
+            let app = fence["spec"]["workloadSelector"]["labels"]["app"].as_str().unwrap_or(&id.name);
+            let app = ObjectRef::new(id.namespace.clone(), app);
+            let own = schedule.churn.called.get(&app).cloned().unwrap_or_default();
             assert!(hosts.is_subset(&own), "{id} has learned {hosts:?} and called {own:?}");
             if running.contains(&id) {
                 assert!(hosts.contains(&fqdn(FINAL_HOST, &id.namespace)), "{id} has not learned its last call");

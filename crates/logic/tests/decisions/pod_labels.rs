@@ -70,9 +70,9 @@ fn a_fence_that_is_deleted_by_hand_comes_back_with_what_it_has_learned() {
 fn a_live_pods_new_address_and_label_are_followed() {
     let mut world = learned();
     world.put(mk_pod("default", "web-1", "web", "10.0.0.2"));
-    world.call("10.0.0.2", "aaa.example.com");
+    world.call("10.0.0.2", "aaa.other.svc.cluster.local");
     world.settle();
-    assert_eq!(first_host(&world), "*/aaa.example.com");
+    assert_eq!(first_host(&world), "*/aaa.other.svc.cluster.local");
     world.put(mk_pod("default", "web-1", "other", "10.0.0.2"));
     world.settle();
     assert!(world.has(Kind::Fence, "default", "app-other.workload.identity"));

@@ -142,9 +142,9 @@ fn changed_settings_are_in_force_at_once() {
         json!({"general": {"autoFence": true, "defaultFence": false, "fenceLabelKeyAlias": "app", "domainAliases": alias}}),
     );
     assert_eq!(fences(&world), ["app-svc.workload.identity"]);
-    world.call("10.0.0.1", "api.example.com");
+    world.call("10.0.0.1", "api.other.svc.cluster.local");
     world.settle();
-    let expected = json!(["*/alias.example.com", "*/api.example.com", "istio-system/*", "mesh-operator/*"]);
+    let expected = json!(["*/alias.example.com", "*/api.other.svc.cluster.local", "istio-system/*", "mesh-operator/*"]);
     assert_eq!(hosts(&world, "app-svc.workload.identity"), expected);
     change_settings(&mut world, json!({"general": {"autoFence": true}}));
     assert!(fences(&world).is_empty());
