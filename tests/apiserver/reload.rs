@@ -19,6 +19,15 @@ async fn fences_are(cluster: &Cluster, expected: &[&str]) {
     .await;
 }
 
+/// Waits until the Sidecar of `svc1` has these hosts.
+async fn hosts_are(cluster: &Cluster, expected: &[&str]) {
+    eventually("the hosts of svc1", DEADLINE, || async {
+        let hosts = cluster.objects.hosts("testns", "svc1").await;
+        if hosts.as_deref().is_some_and(|hosts| hosts == expected) { Ok(()) } else { Err(hosts) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn changed_settings_are_in_force_without_a_restart_and_what_takes_one_is_named_and_kept() {
     let Some(cluster) = Cluster::start("reload").await else { return };
@@ -33,15 +42,10 @@ async fn changed_settings_are_in_force_without_a_restart_and_what_takes_one_is_n
     // Safe: taken over at once.
     controller.configure(&json!({"autoFence": true, "stableHost": ["api.example.com"]}), &json!({}));
     fences_are(&cluster, &["testns/svc1"]).await;
-    let expected = ["*/api.example.com", "istio-system/*", "mesh-operator/*"];
-    assert_eq!(objects.hosts("testns", "svc1").await.unwrap(), expected);
+    hosts_are(&cluster, &["*/api.example.com", "istio-system/*", "mesh-operator/*"]).await;
     controller.configure(&json!({"autoFence": true, "defaultFence": true}), &json!({}));
     fences_are(&cluster, &["testns/svc1", "testns/svc2"]).await;
-    eventually("the stable host has left", DEADLINE, || async {
-        let hosts = objects.hosts("testns", "svc1").await;
-        if hosts.as_deref().is_some_and(|hosts| hosts.len() == 2) { Ok(()) } else { Err(hosts) }
-    })
-    .await;
+    hosts_are(&cluster, &["istio-system/*", "mesh-operator/*"]).await;
     assert_eq!(controller.metric(FAILED).await, 0.0);
 
     // Broken: changes nothing, and is said and counted.
@@ -68,7 +72,7 @@ async fn changed_settings_are_in_force_without_a_restart_and_what_takes_one_is_n
     assert!(controller.log().lines().any(|line| named(&line)), "{}", controller.log());
     controller.configure(&json!({"autoFence": true}), &elsewhere);
     fences_are(&cluster, &["testns/svc1"]).await;
-    assert_eq!(objects.hosts("testns", "svc1").await.unwrap(), ["istio-system/*", "mesh-operator/*"]);
+    hosts_are(&cluster, &["istio-system/*", "mesh-operator/*"]).await;
 
     // The log level is a setting like others.
     let mut quiet = elsewhere;

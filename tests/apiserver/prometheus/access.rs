@@ -50,6 +50,7 @@ async fn a_prometheus_behind_tls_and_a_password_is_asked_as_soon_as_the_files_ar
     std::fs::write(&password, "wrong\n").unwrap();
     let access = json!({"basicAuth": {"username": "lazyload", "passwordFile": password}, "caFile": authority});
     let controller = start(&cluster, &metric(&format!("https://{}", prometheus.address()), access));
+    controller.ready().await;
     controller.counts("lazyload_prometheus_queries{outcome=\"unreachable\"}", 1.0).await;
     assert!(controller.log().contains("certificate"), "{}", controller.log());
     std::fs::copy(folder.join("ca.crt"), &authority).unwrap();
