@@ -148,10 +148,28 @@ impl Cluster {
         }
     }
 
+    /// The product's CRDs without rules on a fence's spec, as the original's are.
+    pub async fn install_originals_crds(&self) {
+        let printed = process::run(binary::lazyload(), &["crds"]).unwrap();
+        for mut crd in documents(&printed) {
+            let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+            schema["spec"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+            self.install_crd(&crd).await;
+        }
+    }
+
     /// Istio's CRDs of these kinds: its own where the testbed's charts are there, small ones of the same form otherwise.
     pub async fn install_istio_crds(&self, kinds: &[&str]) {
-        let istios = cache().join("charts/base/files/crd-all.gen.yaml");
-        let text = std::fs::read_to_string(istios).unwrap_or_else(|_| include_str!("istio_crds.yaml").to_owned());
+        self.install_crds("charts/base/files/crd-all.gen.yaml", include_str!("istio_crds.yaml"), kinds).await;
+    }
+
+    /// Gateway API's CRDs of these kinds, likewise.
+    pub async fn install_gateway_api_crds(&self, kinds: &[&str]) {
+        self.install_crds("gateway-api.yaml", include_str!("gateway_api_crds.yaml"), kinds).await;
+    }
+
+    async fn install_crds(&self, cached: &str, small: &str, kinds: &[&str]) {
+        let text = std::fs::read_to_string(cache().join(cached)).unwrap_or_else(|_| small.to_owned());
         let crds = documents(&text);
         for kind in kinds {
             let crd = crds.iter().find(|crd| crd["spec"]["names"]["kind"] == *kind);
@@ -269,7 +287,7 @@ fn unreachable_client() -> Client {
 }
 
 /// What the testbed builds and keeps.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("TESTBED_CACHE").or_else(|| set("TESTBED")).unwrap_or_else(|| {
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();

@@ -17,6 +17,7 @@ use crate::support::waiting::eventually;
 /// A controller that can be killed and started again, at the same addresses.
 pub struct Controller {
     process: Option<Running>,
+    metric: Value,
     kubeconfig: PathBuf,
     config: PathBuf,
     log: PathBuf,
@@ -33,22 +34,16 @@ impl Controller {
 
     /// Starts a controller that keeps its files in a folder.
     pub fn start_at(folder: &Path, kubeconfig: &Path, general: &Value) -> Self {
+        Self::start_with_metric(folder, kubeconfig, general, &Value::Null)
+    }
+
+    /// Starts a controller with `general` and `metric` settings.
+    pub fn start_with_metric(folder: &Path, kubeconfig: &Path, general: &Value, metric: &Value) -> Self {
         let (aux_port, metrics_port, log_source_port) = (free_port(), free_port(), free_port());
-        let entry = json!({
-            "name": "lazyload", "kind": "lazyload", "enable": true, "general": general,
-            "global": {
-                "log": {"logLevel": "debug"},
-                "misc": {
-                    "aux-addr": format!("127.0.0.1:{aux_port}"),
-                    "metrics-addr": format!("127.0.0.1:{metrics_port}"),
-                    "logSourcePort": format!("127.0.0.1:{log_source_port}"),
-                },
-            },
-        });
         let config = folder.join(format!("controller-{aux_port}.json"));
-        std::fs::write(&config, entry.to_string()).unwrap();
         let mut controller = Self {
             process: None,
+            metric: metric.clone(),
             kubeconfig: kubeconfig.to_owned(),
             log: config.with_extension("log"),
             config,
@@ -56,8 +51,33 @@ impl Controller {
             metrics_port,
             log_source_port,
         };
+        controller.configure(general, &json!({}));
         controller.start_again();
         controller
+    }
+
+    /// Writes its settings: `general`, and keys of `global`. A controller that runs reads them again.
+    pub fn configure(&self, general: &Value, global: &Value) {
+        let mut entry = json!({
+            "name": "lazyload", "kind": "lazyload", "enable": true, "general": general, "metric": self.metric,
+            "global": {
+                "log": {"logLevel": "debug"},
+                "misc": {
+                    "aux-addr": format!("127.0.0.1:{}", self.aux_port),
+                    "metrics-addr": format!("127.0.0.1:{}", self.metrics_port),
+                    "logSourcePort": format!("127.0.0.1:{}", self.log_source_port),
+                },
+            },
+        });
+        entry["global"].as_object_mut().unwrap().extend(global.as_object().unwrap().clone());
+        self.write_config(&entry.to_string());
+    }
+
+    /// Replaces its settings file, as a kubelet does.
+    pub fn write_config(&self, text: &str) {
+        let new = self.config.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &self.config).unwrap();
     }
 
     /// Starts it again after [`Controller::kill`].

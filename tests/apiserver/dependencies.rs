@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::DEADLINE;
 use super::cluster::Cluster;
 use super::controller::Controller;
-use super::objects::comparable;
+use super::objects::{comparable, printed_status};
 use super::proxy::send;
 use crate::support::waiting::eventually;
 
-async fn hosts_become(cluster: &Cluster, name: &str, expected: &[&str]) {
+/// Waits until the Sidecar of this name in the namespace default has exactly these hosts.
+pub async fn hosts_become(cluster: &Cluster, name: &str, expected: &[&str]) {
     let what = format!("the hosts of {name} are {expected:?}");
     eventually(&what, DEADLINE, || async {
         let hosts = cluster.objects.hosts("default", name).await;
@@ -50,7 +51,10 @@ async fn static_dependencies_become_the_sidecars_that_the_seed_prints() {
     assert_eq!(objects.names("Sidecar").await, ["default/labels", "default/namespaces", "default/specific"]);
     let specific = objects.find("Sidecar", "default", "specific").await.unwrap();
     assert_eq!(comparable(&specific)["spec"]["workloadSelector"], json!({"labels": {"app": "specific"}}));
-    assert_eq!(specific["metadata"]["generation"], 1, "static dependencies are in it from the beginning");
+    assert_eq!(
+        specific["metadata"]["generation"], 2,
+        "static dependencies are in it from the beginning: only clusters left"
+    );
 
     // A label edit on a Service is seen; automatic mode does not touch fences made by hand.
     objects.label("Service", "test", "reviews", "group", Some("default")).await;
@@ -67,7 +71,7 @@ async fn static_dependencies_become_the_sidecars_that_the_seed_prints() {
         }))
         .await;
     hosts_become(&cluster, "specific", &with_defaults(&["*/reviews-v2.test.svc.cluster.local", reviews])).await;
-    let status = objects.find("ServiceFence", "default", "specific").await.unwrap()["status"].clone();
+    let status = printed_status(&objects.find("ServiceFence", "default", "specific").await.unwrap());
     let behind = json!({"hosts": ["reviews.default.svc.cluster.local", "reviews-v2.test.svc.cluster.local"]});
     assert_eq!(status, json!({"domains": {"reviews.default.svc.cluster.local": behind}}));
 
@@ -114,7 +118,7 @@ async fn domain_aliases_make_the_fence_and_the_sidecar_that_the_seed_prints() {
     assert_eq!(sidecar["spec"]["workloadSelector"], json!({"labels": {"app": "ratings"}}));
     let itself = |host: &str| json!({"hosts": [host]});
     assert_eq!(
-        objects.find("ServiceFence", "default", "ratings").await.unwrap()["status"],
+        printed_status(&objects.find("ServiceFence", "default", "ratings").await.unwrap()),
         json!({
             "domains": {
                 "default.details.mailsaas": itself("default.details.mailsaas"),

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::DEADLINE;
 use super::cluster::Cluster;
-use super::objects::{hosts_of, name_of};
+use super::objects::name_of;
 use crate::support::waiting::eventually;
 
 /// Records from its start to its end.
@@ -43,7 +43,10 @@ impl History {
                     Err(error) => panic!("the watch of Sidecars failed: {error}"),
                 };
                 let object: Value = serde_json::to_value(&object).unwrap();
-                let hosts = hosts_of(&object).unwrap_or_default().into_iter().collect();
+                // The default listener is the last one.
+                let default = object["spec"]["egress"].as_array().and_then(|listeners| listeners.last()).cloned();
+                let hosts = default.map(|listener| listener["hosts"].clone()).unwrap_or_default();
+                let hosts = serde_json::from_value(hosts).unwrap_or_default();
                 let generation = object["metadata"]["generation"].as_i64();
                 let version = object["metadata"]["resourceVersion"].to_string();
                 into.lock().unwrap().push(Seen { name: name_of(&object), version, generation, hosts, deleted });

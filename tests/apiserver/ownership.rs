@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::DEADLINE;
 use super::cluster::Cluster;
 use super::controller::Controller;
-use super::objects::name_of;
+use super::objects::{condition, name_of};
 use super::proxy::send;
 use crate::support::waiting::eventually;
 
@@ -54,6 +54,16 @@ async fn a_users_sidecar_of_the_same_name_is_never_changed() {
         if fence["status"]["metricStatus"].is_object() { Ok(()) } else { Err("no evidence") }
     })
     .await;
+    // The user is told, at each of them.
+    for name in ["first", "second", "third"] {
+        eventually("the conflict is told", DEADLINE, || async {
+            let fence = objects.find("ServiceFence", "default", name).await.ok_or("gone".to_owned())?;
+            let told = ["Conflict", "SidecarApplied", "Ready", "SpecValid"].map(|kind| condition(&fence, kind));
+            let expected = ["True ForeignSidecar", "False ForeignSidecar", "False ForeignSidecar", "True Valid"];
+            if told == expected { Ok(()) } else { Err(format!("{name} {told:?}")) }
+        })
+        .await;
+    }
     pass_barrier(&cluster, "barrier-1").await;
     // While it does not run.
     controller.kill();
@@ -145,7 +155,8 @@ async fn our_sidecar_is_put_back_and_a_field_that_is_not_ours_is_left_alone() {
     // Deleted by hand: there again, with all that was learned, at once.
     objects.delete("Sidecar", "default", "mine").await;
     let second = is_whole("a new Sidecar", Some(first["metadata"]["uid"].clone())).await;
-    assert_eq!(second["metadata"]["generation"], 1);
+    // Made with every cluster, then without: a new one.
+    assert_eq!(second["metadata"]["generation"], 2);
     assert_eq!(second["metadata"]["ownerReferences"], first["metadata"]["ownerReferences"]);
 
     // Edited by hand: hosts, selector, both.

@@ -23,9 +23,19 @@ impl<'a> Installation<'a> {
     /// # Panics
     /// Something is refused, or does not become ready.
     pub async fn new(testbed: &'a Testbed) -> Self {
+        Self::with(testbed, "lossless").await
+    }
+
+    /// The same with a setting of `general.switching`.
+    ///
+    /// # Panics
+    /// As [`Installation::new`].
+    pub async fn with(testbed: &'a Testbed, switching: &str) -> Self {
         remove(testbed);
         let sample = repository().join("testbed/samples/slimeboot_cluster_accesslog.yaml");
         let slime_boot = std::fs::read_to_string(sample).expect("the sample SlimeBoot");
+        let general = format!("      general:\n        switching: {switching}\n");
+        let slime_boot = slime_boot.replacen("      general:\n", &general, 1);
         testbed.apply(&run(lazyload_binary(), &["crds"]).expect("lazyload crds"));
         testbed.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"));
         testbed.apply(&slime_boot);

@@ -1,7 +1,6 @@
 //! The example app's pods, as clients and as servers.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Empty};
@@ -11,7 +10,6 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use super::testbed::Testbed;
-use crate::support::waiting::eventually;
 
 /// A pod that is asked to call others. Its application listens on port 9080.
 pub struct Pod {
@@ -26,7 +24,15 @@ impl Pod {
     /// # Panics
     /// There is none.
     pub fn find(testbed: &Testbed, selector: &str) -> Self {
-        let list = testbed.get(&["pods", "-n", "default", "-l", selector]).expect("pods");
+        Self::find_in(testbed, "default", selector, 9080)
+    }
+
+    /// The first running pod of a namespace with a label, and the port that is asked.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn find_in(testbed: &Testbed, namespace: &str, selector: &str, port: u16) -> Self {
+        let list = testbed.get(&["pods", "-n", namespace, "-l", selector]).expect("pods");
         let running = list["items"]
             .as_array()
             .into_iter()
@@ -36,8 +42,18 @@ impl Pod {
         let address = pod["status"]["podIP"].as_str().and_then(|ip| ip.parse().ok()).expect("podIP");
         Self {
             name: pod["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-            address: SocketAddr::new(address, 9080),
+            address: SocketAddr::new(address, port),
         }
+    }
+
+    /// Its address.
+    pub fn ip(&self) -> String {
+        self.address.ip().to_string()
+    }
+
+    /// Its address with another port.
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), port)
     }
 
     /// What the application answers.
@@ -45,13 +61,20 @@ impl Pod {
     /// # Errors
     /// It does not answer, or not with JSON.
     pub async fn ask(&self, path_and_query: &str) -> anyhow::Result<Value> {
+        let text = self.text(path_and_query).await?;
+        serde_json::from_str(&text).with_context(|| format!("{}{path_and_query}: {text}", self.name))
+    }
+
+    /// The same as text.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn text(&self, path_and_query: &str) -> anyhow::Result<String> {
         let uri: hyper::Uri = format!("http://{}{path_and_query}", self.address).parse()?;
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
         let answer = client.get(uri).await.with_context(|| format!("{}{path_and_query}", self.name))?;
-        let status = answer.status();
         let body = answer.into_body().collect().await?.to_bytes();
-        serde_json::from_slice(&body)
-            .with_context(|| format!("{}{path_and_query}: {status}: {}", self.name, String::from_utf8_lossy(&body)))
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Starts a steady load; [`Pod::stop_load`] ends it.
@@ -81,20 +104,13 @@ pub fn access_log(testbed: &Testbed, pod: &str, containing: &str) -> Vec<String>
     log.lines().filter(|line| line.contains(containing)).map(str::to_owned).collect()
 }
 
-/// How many requests of a load were lost by Envoy at a switch: it can activate a new route a few milliseconds before its cluster, and
-/// answers `503 NC` then, whoever changes a Sidecar in one step. "No request lost, nothing learned lost" is the issue that ends this.
+/// The clusters that a deployment's proxy knows, as Envoy lists them.
 ///
-/// # Panics
-/// A request failed for another reason than that.
-pub async fn lost_at_switch(testbed: &Testbed, caller: &Pod, load: &Value) -> usize {
-    let failed = load["failed"].as_array().cloned().unwrap_or_default();
-    let since = load["started"].as_str().unwrap_or_default();
-    // The proxy writes its log a while after the request.
-    eventually("each failed request is a 503 NC in its caller's log", Duration::from_secs(10), || async {
-        let lines = access_log(testbed, &caller.name, " 503 NC ");
-        let of_load = lines.iter().filter(|line| line.trim_start_matches('[') >= since).count();
-        // A page that failed may have lost more than one of its calls.
-        if of_load >= failed.len() { Ok(failed.len()) } else { Err((lines, &failed)) }
-    })
-    .await
+/// # Errors
+/// The proxy cannot be asked.
+pub fn clusters(testbed: &Testbed, deployment: &str) -> anyhow::Result<String> {
+    let deployment = format!("deploy/{deployment}");
+    let exec = ["exec", "-n", "default", &deployment, "-c", "istio-proxy", "--"];
+    let ask = ["pilot-agent", "request", "GET", "clusters"];
+    testbed.kubectl(&[&exec[..], &ask].concat())
 }

@@ -5,16 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::install::{Installation, NAMESPACE};
-use super::pods::{Pod, access_log, lost_at_switch};
+use super::pods::{Pod, access_log, clusters};
 use super::testbed::{Testbed, script};
 use super::turn;
 use crate::support::waiting::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 const PAGE: &str = "http://productpage:9080/productpage";
-
-/// Tellings until one loses no request to Envoy's own race at the switch; any other failure ends the first one.
-const TELLINGS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seeds_example_on_a_real_mesh() {
@@ -24,17 +21,10 @@ async fn the_seeds_example_on_a_real_mesh() {
     script(&["bookinfo", "down"]);
     let installation = Installation::new(&testbed).await;
     all_components_run(&testbed, &installation);
-    for telling in 1..=TELLINGS {
-        match tell(&testbed).await {
-            0 => return,
-            lost => println!("*** telling {telling}: Envoy lost {lost} requests at the switch (503 NC) ***"),
-        }
-    }
-    panic!("each of {TELLINGS} tellings lost a request at the switch");
+    tell(&testbed).await;
 }
 
-/// Returns how many requests were lost at the switch.
-async fn tell(testbed: &Testbed) -> usize {
+async fn tell(testbed: &Testbed) {
     bookinfo_is_installed(testbed);
     let fence = enabling_creates_fence_and_sidecar(testbed).await;
     let visitor = Pod::find(testbed, "app=ratings");
@@ -51,9 +41,8 @@ async fn tell(testbed: &Testbed) -> usize {
     .await;
     let result = visitor.stop_load(&load).await;
     println!("load: {} requests, p50 {} ms, p99 {} ms", result["sent"], result["p50_ms"], result["p99_ms"]);
-    let lost = lost_at_switch(testbed, &productpage, &result).await;
+    assert_eq!(result["failed"], json!([]), "no request fails");
     uninstalling_bookinfo_removes_the_fence(testbed).await;
-    lost
 }
 
 /// E4, E5; the operator's pod comes with the operator.
@@ -92,16 +81,21 @@ fn visit(testbed: &Testbed) -> String {
 async fn enabling_creates_fence_and_sidecar(testbed: &Testbed) -> Value {
     let label = ["label", "service", "productpage", "-n", "default", "slime.io/serviceFenced=true", "--overwrite"];
     testbed.kubectl(&label).unwrap();
-    let sidecar =
-        eventually("the Sidecar", SOON, || async { testbed.get(&["sidecar", "productpage", "-n", "default"]) }).await;
+    let sidecar = eventually("the Sidecar, settled", SOON, || async {
+        let sidecar = testbed.get(&["sidecar", "productpage", "-n", "default"])?;
+        anyhow::ensure!(sidecar["spec"]["egress"].as_array().map(Vec::len) == Some(1), "{sidecar:#}");
+        Ok(sidecar)
+    })
+    .await;
     let fence = testbed.get(&["servicefence", "productpage", "-n", "default"]).unwrap();
     assert_eq!(fence["metadata"]["generation"], 1);
     assert_eq!(fence["metadata"]["labels"], json!({"app.kubernetes.io/created-by": "fence-controller"}));
     // `workloadSelector.fromService` is the one addition to what the seed prints (contract D9).
     assert_eq!(fence["spec"], json!({"enable": true, "workloadSelector": {"fromService": true}}));
-    assert_eq!(fence["status"], json!({}));
+    assert_eq!(printed_status(&fence), json!({}));
 
-    assert_eq!(sidecar["metadata"]["generation"], 1);
+    // Made with every cluster, then without: the seed's is made in one step.
+    assert_eq!(sidecar["metadata"]["generation"], 2);
     assert_eq!(sidecar["metadata"]["ownerReferences"], owner(&fence));
     assert_eq!(sidecar["spec"], sidecar_spec(&["istio-system/*", "mesh-operator/*"]));
     for kind in ["servicefence", "sidecar"] {
@@ -110,10 +104,7 @@ async fn enabling_creates_fence_and_sidecar(testbed: &Testbed) -> Value {
     }
     // The proxy has the new configuration once it knows details no more.
     eventually("the Sidecar is in force", SOON, || async {
-        let clusters = ["exec", "-n", "default", "deploy/productpage-v1", "-c", "istio-proxy", "--"];
-        let ask = ["pilot-agent", "request", "GET", "clusters"];
-        let arguments: Vec<&str> = clusters.iter().chain(&ask).copied().collect();
-        let clusters = testbed.kubectl(&arguments)?;
+        let clusters = clusters(testbed, "productpage-v1")?;
         anyhow::ensure!(!clusters.contains("outbound|9080||details.default"), "details is still known");
         Ok(())
     })
@@ -162,15 +153,16 @@ async fn fence_and_sidecar_have_learned(testbed: &Testbed, before: &Value) {
     })
     .await;
     assert_eq!(sidecar["metadata"]["ownerReferences"], owner(before));
-    // 2 where both calls of the first visit end within the gathering time, as in the seed; a slow machine writes them one by one.
+    // Announced and routed: two more than before (in the seed one more) where both calls of the first visit end within the gathering
+    // time; on a slow machine the second one is announced when the first is routed.
     let generation = sidecar["metadata"]["generation"].as_u64().unwrap_or_default();
-    assert!((2..=3).contains(&generation), "{generation}");
+    assert!((4..=5).contains(&generation), "{generation}");
     println!("generation of the Sidecar after the first visit: {generation}");
 
     let fence = testbed.get(&["servicefence", "productpage", "-n", "default"]).unwrap();
     assert_eq!(fence["metadata"]["generation"], 1);
     assert_eq!(
-        fence["status"],
+        printed_status(&fence),
         json!({
             "domains": {details: {"hosts": [details]}, reviews: {"hosts": [reviews]}},
             "metricStatus": {
@@ -214,4 +206,11 @@ async fn uninstalling_bookinfo_removes_the_fence(testbed: &Testbed) {
         })
         .await;
     }
+}
+
+/// A fence's status as the original prints it: without how the fence is doing.
+fn printed_status(fence: &Value) -> Value {
+    let mut status = fence["status"].clone();
+    status.as_object_mut().unwrap().retain(|field, _| field != "conditions" && field != "observedGeneration");
+    status
 }

@@ -2,6 +2,8 @@
 //! Never decides or touches anything; types and their (de)serialisation only.
 //! Next: `lazyload-logic`, which thinks in these words.
 
+mod condition;
+pub mod gateway_api;
 pub mod istio;
 pub mod names;
 pub mod service_fence;

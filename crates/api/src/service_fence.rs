@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -19,6 +20,10 @@ use serde::{Deserialize, Deserializer, Serialize};
     doc = "A workload that is fenced: what it depends on, and what was learned of it",
     namespaced,
     status = "ServiceFenceStatus",
+    printcolumn = r#"{"name": "Enabled", "type": "boolean", "jsonPath": ".spec.enable", "priority": 1}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status", "priority": 1}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     derive = "Default",
     derive = "PartialEq"
 )]
@@ -29,6 +34,7 @@ pub struct ServiceFenceSpec {
     pub enable: bool,
     /// Static dependencies: a host name (FQDN, short or external) or `NAMESPACE/*`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 20_000, "x-kubernetes-validations" = host_rules()))]
     pub host: BTreeMap<String, Option<Strategy>>,
     /// Services with these labels, in every namespace; entries are OR-ed, pairs within one entry AND-ed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -83,7 +89,7 @@ pub struct Auto {
 pub struct Timestamp {
     /// Whole seconds.
     #[serde(default, deserialize_with = "integer_or_text")]
-    #[schemars(schema_with = "int_or_string")]
+    #[schemars(schema_with = "seconds")]
     pub seconds: i64,
     /// Nanoseconds; ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,26 +121,39 @@ pub struct WorkloadSelector {
 #[serde(rename_all = "camelCase")]
 pub struct ServiceFenceStatus {
     /// Dependency host (or `NAMESPACE/*`) to the hosts that it brings into the Sidecar.
+    // Atomic: with a field manager's entry for each host, 5,000 hosts would not fit into the object.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub domains: BTreeMap<String, Destinations>,
     /// Evidence as learned: `{destination_service="HOST"}` to a count.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub metric_status: BTreeMap<String, String>,
     /// Deprecated reverse index of the original; read, never written.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub visitor: BTreeMap<String, bool>,
+    /// How the fence is doing, one entry for each type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::condition::conditions")]
+    pub conditions: Vec<Condition>,
+    /// The `metadata.generation` that the controller has acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
 }
 
 /// What one dependency stands for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Destinations {
-    /// The dependency itself and the real destinations behind it; for `NAMESPACE/*` only the latter.
+    /// The dependency itself, or the wildcard by which the mesh knows it, and what lies behind it; for `NAMESPACE/*` only the latter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// Absent means active. The original has written names and numbers: both are read, names are written.
     #[serde(default, skip_serializing_if = "DomainStatus::is_active", deserialize_with = "domain_status")]
     #[schemars(schema_with = "int_or_string")]
     pub status: DomainStatus,
+    /// The mesh does not know this learned host: it is not in the Sidecar, and calls go on through the global-sidecar.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub external: bool,
 }
 
 /// Life of a dependency.
@@ -161,6 +180,26 @@ impl DomainStatus {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// What can never be a host. What Istio refuses besides is left out by the controller and told in a condition: an old entry of that kind
+/// must not keep its user from adding a good one.
+fn host_rules() -> serde_json::Value {
+    serde_json::json!([
+        {
+            "rule": "self.all(host, size(host) > 0 && size(host) <= 317)",
+            "message": "expected host names, or NAMESPACE/*, of 1 to 317 bytes: remove the empty or overlong key",
+        },
+        {
+            "rule": "self.all(host, !host.contains(' '))",
+            "message": "expected host names, or NAMESPACE/*, without spaces: remove the space from the key",
+        },
+    ])
+}
+
+/// Seconds as a number or as text, as the original writes 64-bit integers; never negative.
+fn seconds(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-int-or-string": true, "minimum": 0, "pattern": "^[0-9]{1,18}$" })
 }
 
 fn int_or_string(_: &mut SchemaGenerator) -> Schema {
@@ -227,9 +266,9 @@ mod tests {
 
     #[test]
     fn an_active_domain_is_written_without_status_and_others_by_name() {
-        let active = Destinations { hosts: vec!["a".into()], status: DomainStatus::Active };
+        let active = Destinations { hosts: vec!["a".into()], ..Destinations::default() };
         assert_eq!(serde_json::to_value(&active).unwrap(), serde_json::json!({"hosts": ["a"]}));
-        let waiting = Destinations { hosts: vec![], status: DomainStatus::ExpireWait };
+        let waiting = Destinations { status: DomainStatus::ExpireWait, ..Destinations::default() };
         assert_eq!(serde_json::to_value(&waiting).unwrap(), serde_json::json!({"status": "EXPIREWAIT"}));
     }
 

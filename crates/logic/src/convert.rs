@@ -4,14 +4,20 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use lazyload_api::{istio, names, service_fence};
+use lazyload_api::{gateway_api, istio, names, service_fence};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::types::{EndpointSlice, Fence, Labels, Namespace, Object, ObjectRef, Pod, Service, Sidecar, VirtualService};
+use crate::types::{
+    EndpointSlice, Fence, GatewayRoute, Labels, Namespace, Object, ObjectRef, Pod, Service, ServiceEntry, Sidecar,
+    VirtualService,
+};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// The service account of a pod that names none.
+const DEFAULT_ACCOUNT: &str = "default";
 
 /// An object that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +61,9 @@ pub fn object(value: &Value) -> Result<Option<Object>, ConvertError> {
         ("microservice.slime.io", "ServiceFence") => fence(typed(value)?).map(Object::Fence),
         ("networking.istio.io", "Sidecar") => sidecar(typed(value)?).map(Object::Sidecar),
         ("networking.istio.io", "VirtualService") => virtual_service(typed(value)?).map(Object::VirtualService),
+        ("networking.istio.io", "ServiceEntry") => service_entry(typed(value)?).map(Object::ServiceEntry),
+        ("gateway.networking.k8s.io", "HTTPRoute") => gateway_route(typed(value)?).map(Object::HttpRoute),
+        ("gateway.networking.k8s.io", "GRPCRoute") => gateway_route(typed(value)?).map(Object::GrpcRoute),
         _ => return Ok(None),
     };
     converted.ok_or_else(nameless).map(Some)
@@ -103,8 +112,16 @@ pub fn pod(object: &core::Pod) -> Option<Pod> {
         addresses.sort_unstable();
         addresses.dedup();
     }
-    let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
-    Some(Pod { id: id(&object.metadata)?, labels: labels(&object.metadata), addresses, created })
+    let created = created(&object.metadata);
+    let named =
+        object.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).filter(|name| !name.is_empty());
+    Some(Pod {
+        id: id(&object.metadata)?,
+        labels: labels(&object.metadata),
+        account: named.unwrap_or(DEFAULT_ACCOUNT).into(),
+        addresses,
+        created,
+    })
 }
 
 /// An EndpointSlice; `None` if it has no name or belongs to no Service. Addresses of pods are left out: pods speak for themselves, and
@@ -132,13 +149,22 @@ pub fn fence(object: service_fence::ServiceFence) -> Option<Fence> {
         id: id(&object.metadata)?,
         uid: object.metadata.uid.clone().unwrap_or_default(),
         version: version(&object.metadata),
+        generation: object.metadata.generation.unwrap_or(0),
+        created: created(&object.metadata),
         labels: labels(&object.metadata),
+        deleting: is_deleting(&object.metadata),
         spec: object.spec,
         status: object.status.unwrap_or_default(),
     })
 }
 
-/// A Sidecar; `None` without a name. It is ours if a ServiceFence of the same name is its controller.
+/// Whether an object is being deleted with everything that it owns: its user can also have asked for that to stay.
+fn is_deleting(metadata: &ObjectMeta) -> bool {
+    metadata.deletion_timestamp.is_some()
+        && !metadata.finalizers.iter().flatten().any(|finalizer| finalizer == "orphan")
+}
+
+/// A Sidecar; `None` without a name. It is ours if a ServiceFence of the same name is its controller, or if it has our mark and no owner.
 #[must_use]
 pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
     let id = id(&object.metadata)?;
@@ -148,11 +174,22 @@ pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
         .iter()
         .flatten()
         .find(|owner| owner.kind == names::FENCE_KIND && owner.name == *id.name && owner.controller == Some(true));
+    let owner_uid = owner.map(|owner| owner.uid.clone()).or_else(|| {
+        let marked = object.metadata.labels.iter().flatten().any(|(key, _)| key == names::LEAVING_LABEL);
+        let alone = object.metadata.owner_references.iter().flatten().next().is_none();
+        (marked && alone).then(String::new)
+    });
     Some(Sidecar {
         uid: object.metadata.uid.clone().unwrap_or_default(),
         version: version(&object.metadata),
         labels: labels(&object.metadata),
-        owner_uid: owner.map(|owner| owner.uid.clone()),
+        owner_uid,
+        adopt: object
+            .metadata
+            .annotations
+            .iter()
+            .flatten()
+            .any(|(key, value)| key == names::ADOPT_ANNOTATION && value == "true"),
         spec: object.spec,
         id,
     })
@@ -161,7 +198,19 @@ pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
 /// A VirtualService; `None` without a name.
 #[must_use]
 pub fn virtual_service(object: istio::VirtualService) -> Option<VirtualService> {
-    Some(VirtualService { id: id(&object.metadata)?, spec: object.spec })
+    Some(VirtualService { id: id(&object.metadata)?, labels: labels(&object.metadata), spec: object.spec })
+}
+
+/// A ServiceEntry; `None` without a name.
+#[must_use]
+pub fn service_entry(object: istio::ServiceEntry) -> Option<ServiceEntry> {
+    Some(ServiceEntry { id: id(&object.metadata)?, spec: object.spec })
+}
+
+/// An HTTPRoute or a GRPCRoute; `None` without a name.
+#[must_use]
+pub fn gateway_route(object: gateway_api::GatewayRoute) -> Option<GatewayRoute> {
+    Some(GatewayRoute { id: id(&object.metadata)?, spec: object.spec })
 }
 
 fn id(metadata: &ObjectMeta) -> Option<ObjectRef> {
@@ -171,6 +220,11 @@ fn id(metadata: &ObjectMeta) -> Option<ObjectRef> {
 
 fn labels(metadata: &ObjectMeta) -> Labels {
     metadata.labels.clone().unwrap_or_default()
+}
+
+/// When an object was created (Unix seconds); 0 where that is unknown.
+fn created(metadata: &ObjectMeta) -> i64 {
+    metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
 }
 
 /// Kubernetes documents resource versions as comparable integers since 1.35, and they were before; 0 where there is none.

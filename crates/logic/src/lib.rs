@@ -3,12 +3,14 @@
 //! Next: `state` ties the folders together; `lazyload` (the binary) feeds it and carries out what it plans.
 
 pub mod boot;
+mod checksum;
 pub mod convert;
 pub mod fence;
 pub mod index;
 pub mod ledger;
 pub mod manifest;
 pub mod observation;
+pub mod prometheus;
 pub mod route;
 pub mod settings;
 pub mod state;

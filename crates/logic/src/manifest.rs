@@ -1,10 +1,11 @@
 //! The Kubernetes objects that changes are written as: bodies for the API server, and for files.
 
+use lazyload_api::istio::SidecarSpec;
 use lazyload_api::names;
 use serde_json::{Value, json};
 
 use crate::state::Change;
-use crate::types::ObjectRef;
+use crate::types::{Labels, ObjectRef};
 
 /// The body of a change's write; `None` for deletions.
 #[must_use]
@@ -23,27 +24,36 @@ pub fn body(change: &Change) -> Option<Value> {
             "status": status,
         })),
         Change::ApplySidecar { id, owner_uid, labels, spec, uid, .. } => {
-            let mut metadata = json!({
-                "namespace": &*id.namespace,
-                "name": &*id.name,
-                "ownerReferences": [owner(id, owner_uid)],
-            });
-            if let Some(metadata) = metadata.as_object_mut().filter(|_| !labels.is_empty()) {
-                metadata.insert("labels".to_owned(), json!(labels));
-            }
-            // The API server takes it as a precondition: a Sidecar that somebody put in its place is not ours to change.
-            if let (Some(metadata), Some(uid)) = (metadata.as_object_mut(), uid) {
-                metadata.insert("uid".to_owned(), json!(uid));
-            }
-            Some(json!({
-                "apiVersion": names::SIDECAR_API_VERSION,
-                "kind": "Sidecar",
-                "metadata": metadata,
-                "spec": spec,
-            }))
+            Some(sidecar(id, owner_uid.as_deref(), labels, spec, uid.as_deref()))
+        }
+        Change::AdoptSidecar { id, owner_uid, labels, spec, uid } => {
+            Some(sidecar(id, Some(owner_uid), labels, spec, Some(uid)))
         }
         Change::DeleteFence { .. } | Change::DeleteSidecar { .. } => None,
     }
+}
+
+fn sidecar(id: &ObjectRef, owner_uid: Option<&str>, labels: &Labels, spec: &SidecarSpec, uid: Option<&str>) -> Value {
+    let mut metadata = json!({
+        "namespace": &*id.namespace,
+        "name": &*id.name,
+    });
+    if let (Some(metadata), Some(owner_uid)) = (metadata.as_object_mut(), owner_uid) {
+        metadata.insert("ownerReferences".to_owned(), json!([owner(id, owner_uid)]));
+    }
+    if let Some(metadata) = metadata.as_object_mut().filter(|_| !labels.is_empty()) {
+        metadata.insert("labels".to_owned(), json!(labels));
+    }
+    // The API server takes it as a precondition: a Sidecar that somebody put in its place is not ours to change.
+    if let (Some(metadata), Some(uid)) = (metadata.as_object_mut(), uid) {
+        metadata.insert("uid".to_owned(), json!(uid));
+    }
+    json!({
+        "apiVersion": names::SIDECAR_API_VERSION,
+        "kind": "Sidecar",
+        "metadata": metadata,
+        "spec": spec,
+    })
 }
 
 fn owner(id: &ObjectRef, uid: &str) -> Value {

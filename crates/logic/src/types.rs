@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lazyload_api::istio::{SidecarSpec, VirtualServiceSpec};
+use lazyload_api::gateway_api::GatewayRouteSpec;
+use lazyload_api::istio::{ServiceEntrySpec, SidecarSpec, VirtualServiceSpec};
+use lazyload_api::names;
 use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
 
 /// Labels of an object or a selector.
@@ -70,6 +72,8 @@ pub struct Pod {
     pub id: ObjectRef,
     /// Its labels.
     pub labels: Labels,
+    /// Its service account: with its namespace, who it is by its certificate.
+    pub account: Arc<str>,
     /// Its addresses; empty for pods that share the node's network, whose calls cannot be attributed by address.
     pub addresses: Vec<IpAddr>,
     /// When it was created (Unix seconds): of two pods that claim an address, the newer one has it.
@@ -96,8 +100,14 @@ pub struct Fence {
     pub uid: String,
     /// Its resource version; an event with a lower one is old news.
     pub version: u64,
+    /// Counts the changes of its spec.
+    pub generation: i64,
+    /// When it was created (Unix seconds).
+    pub created: i64,
     /// Its labels.
     pub labels: Labels,
+    /// It is being deleted, and its Sidecar with it.
+    pub deleting: bool,
     /// What its user wants.
     pub spec: ServiceFenceSpec,
     /// What is known.
@@ -115,10 +125,21 @@ pub struct Sidecar {
     pub version: u64,
     /// Its labels.
     pub labels: Labels,
-    /// The uid of the fence of the same name that owns it; `None` for a Sidecar that is not ours.
+    /// The uid of the fence of the same name that owns it; empty for one of ours that outlives its fence for a moment; `None` for a
+    /// Sidecar that is not ours.
     pub owner_uid: Option<String>,
+    /// Its user hands it over to the fence of its name.
+    pub adopt: bool,
     /// Its spec.
     pub spec: SidecarSpec,
+}
+
+impl Sidecar {
+    /// Whether it is ours, without an owner, and to be removed as soon as nobody notices.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.owner_uid.is_some() && self.labels.contains_key(names::LEAVING_LABEL)
+    }
 }
 
 /// A VirtualService.
@@ -126,8 +147,28 @@ pub struct Sidecar {
 pub struct VirtualService {
     /// Its name.
     pub id: ObjectRef,
+    /// Its labels.
+    pub labels: Labels,
     /// Its routes.
     pub spec: VirtualServiceSpec,
+}
+
+/// A ServiceEntry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceEntry {
+    /// Its name.
+    pub id: ObjectRef,
+    /// Its hosts.
+    pub spec: ServiceEntrySpec,
+}
+
+/// An HTTPRoute or a GRPCRoute of Gateway API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayRoute {
+    /// Its name.
+    pub id: ObjectRef,
+    /// Its routes.
+    pub spec: GatewayRouteSpec,
 }
 
 /// An object of any watched kind.
@@ -147,6 +188,12 @@ pub enum Object {
     Sidecar(Sidecar),
     /// A VirtualService.
     VirtualService(VirtualService),
+    /// A ServiceEntry.
+    ServiceEntry(ServiceEntry),
+    /// An HTTPRoute.
+    HttpRoute(GatewayRoute),
+    /// A GRPCRoute.
+    GrpcRoute(GatewayRoute),
 }
 
 /// The watched kinds.
@@ -166,11 +213,17 @@ pub enum Kind {
     Sidecar,
     /// `networking.istio.io/v1beta1/VirtualService`
     VirtualService,
+    /// `networking.istio.io/v1beta1/ServiceEntry`
+    ServiceEntry,
+    /// `gateway.networking.k8s.io/v1/HTTPRoute`
+    HttpRoute,
+    /// `gateway.networking.k8s.io/v1/GRPCRoute`
+    GrpcRoute,
 }
 
 impl Kind {
     /// Every watched kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Service,
         Self::Namespace,
         Self::Pod,
@@ -178,6 +231,9 @@ impl Kind {
         Self::Fence,
         Self::Sidecar,
         Self::VirtualService,
+        Self::ServiceEntry,
+        Self::HttpRoute,
+        Self::GrpcRoute,
     ];
 
     /// The kind's name in Kubernetes, for messages.
@@ -191,7 +247,16 @@ impl Kind {
             Self::Fence => "ServiceFence",
             Self::Sidecar => "Sidecar",
             Self::VirtualService => "VirtualService",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
         }
+    }
+
+    /// Whether a cluster works without the kind: where its CRD is not installed there are simply none.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::VirtualService | Self::ServiceEntry | Self::HttpRoute | Self::GrpcRoute)
     }
 }
 
@@ -207,6 +272,9 @@ impl Object {
             Self::Fence(_) => Kind::Fence,
             Self::Sidecar(_) => Kind::Sidecar,
             Self::VirtualService(_) => Kind::VirtualService,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::GrpcRoute(_) => Kind::GrpcRoute,
         }
     }
 
@@ -221,6 +289,8 @@ impl Object {
             Self::Fence(object) => object.id.clone(),
             Self::Sidecar(object) => object.id.clone(),
             Self::VirtualService(object) => object.id.clone(),
+            Self::ServiceEntry(object) => object.id.clone(),
+            Self::HttpRoute(object) | Self::GrpcRoute(object) => object.id.clone(),
         }
     }
 }

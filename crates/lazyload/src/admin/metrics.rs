@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lazyload_logic::observation::Skipped;
 use lazyload_logic::state::{Change, Event, Learned, Outcome};
+use lazyload_logic::types::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::observe::Counters;
+use crate::observe::prometheus::PrometheusCounters;
 
 /// Everything counted by one controller.
 #[derive(Debug, Default)]
@@ -25,16 +27,29 @@ pub struct Metrics {
     fence_refreshes: Gauge,
     fence_deletions: Gauge,
     events: Family<EventLabels, Counter>,
+    malformed: Family<KindLabels, Counter>,
     writes: Family<WriteLabels, Counter>,
     learned_hosts: Gauge,
     learned_known: Gauge,
+    learned_verified: Gauge,
+    learned_unverified: Gauge,
     learned_skipped: Family<ReasonLabels, Gauge>,
+    events_dropped: Counter,
+    config_reloads: Counter,
+    config_reload_failed: Counter,
+    learned_expired: Gauge,
     observed: Arc<Counters>,
+    prometheus: Arc<PrometheusCounters>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EventLabels {
     event: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,8 +59,8 @@ struct WriteLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
+pub(super) struct ReasonLabels {
+    pub(super) reason: &'static str,
 }
 
 impl Metrics {
@@ -55,6 +70,18 @@ impl Metrics {
         self.observed.clone()
     }
 
+    /// Counts Kubernetes Events that could not be told.
+    #[must_use]
+    pub fn events_dropped(&self) -> Counter {
+        self.events_dropped.clone()
+    }
+
+    /// The counters of the conversation with Prometheus.
+    #[must_use]
+    pub fn prometheus(&self) -> Arc<PrometheusCounters> {
+        self.prometheus.clone()
+    }
+
     /// Counts an event that the engine took in.
     pub fn event(&self, event: &Event) {
         let event = match event {
@@ -62,17 +89,24 @@ impl Metrics {
             Event::Deleted(..) => "deleted",
             Event::Listed(_) => "listed",
             Event::Called(_) => "called",
+            Event::Measured(_) => "measured",
             Event::Finished { .. } => "finished",
             Event::Heal => "heal",
+            Event::Settings(_) => "settings",
         };
         self.events.get_or_create(&EventLabels { event }).inc();
+    }
+
+    /// Counts news of an object of this kind that cannot be read.
+    pub fn malformed(&self, kind: Kind) {
+        self.malformed.get_or_create(&KindLabels { kind: kind.name() }).inc();
     }
 
     /// Counts a write and what became of it.
     pub fn written(&self, change: &Change, outcome: &Outcome) {
         let (name, stored) = match outcome {
             Outcome::Stored(_) => ("stored", true),
-            Outcome::Rejected => ("rejected", false),
+            Outcome::Rejected(_) => ("rejected", false),
             Outcome::Failed => ("failed", false),
         };
         self.writes.get_or_create(&WriteLabels { change: change.name(), outcome: name }).inc();
@@ -88,10 +122,23 @@ impl Metrics {
         };
     }
 
+    /// Changed settings are in force.
+    pub fn config_reloaded(&self) {
+        self.config_reloads.inc();
+    }
+
+    /// Changed settings cannot be used.
+    pub fn config_reload_failed(&self) {
+        self.config_reload_failed.inc();
+    }
+
     /// Takes over what the state counts itself.
     pub fn learned(&self, learned: &Learned) {
         self.learned_hosts.set(clamped(learned.hosts));
         self.learned_known.set(clamped(learned.known));
+        self.learned_expired.set(clamped(learned.expired));
+        self.learned_verified.set(clamped(learned.verified));
+        self.learned_unverified.set(clamped(learned.unverified));
         for (reason, count) in &learned.skipped {
             self.learned_skipped.get_or_create(&ReasonLabels { reason }).set(clamped(*count));
         }
@@ -113,13 +160,31 @@ impl Metrics {
             ("lazyload_servicefence_deletions", "Fences deleted", &self.fence_deletions),
             ("lazyload_learned_hosts", "Hosts that were new for a caller", &self.learned_hosts),
             ("lazyload_learned_known", "Calls that told nothing new", &self.learned_known),
+            ("lazyload_learned_expired", "Hosts that left, not called for the window", &self.learned_expired),
+            (
+                "lazyload_calls_verified",
+                "Calls whose caller's certificate agrees with its address",
+                &self.learned_verified,
+            ),
+            ("lazyload_calls_unverified", "Calls put down to a caller by its address alone", &self.learned_unverified),
         ] {
             registry.register(name, help, gauge.clone());
         }
         registry.register("lazyload_events", "Events that the engine took in", self.events.clone());
+        let dropped = self.events_dropped.clone();
+        registry.register("lazyload_kubernetes_events_dropped", "Events at fences that were not sent", dropped);
+        registry.register(
+            "lazyload_objects_malformed",
+            "News of objects that cannot be read, by kind",
+            self.malformed.clone(),
+        );
         registry.register("lazyload_writes", "Writes by change and outcome", self.writes.clone());
         registry.register("lazyload_calls_skipped", "Calls left out, by reason", self.learned_skipped.clone());
+        registry.register("lazyload_config_reloads", "Changed settings taken over", self.config_reloads.clone());
+        let failed = self.config_reload_failed.clone();
+        registry.register("lazyload_config_reload_failed", "Changed settings that cannot be used", failed);
         self.register_observed(&mut registry);
+        super::prometheus::register(&self.prometheus, &mut registry);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -150,13 +215,13 @@ impl Metrics {
     }
 }
 
-fn gauge(value: u64) -> Gauge {
+pub(super) fn gauge(value: u64) -> Gauge {
     let gauge = Gauge::default();
     gauge.set(clamped(value));
     gauge
 }
 
-fn clamped(value: u64) -> i64 {
+pub(super) fn clamped(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

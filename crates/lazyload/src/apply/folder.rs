@@ -1,6 +1,6 @@
 //! Writes into a folder of YAML.
 
-use lazyload_logic::state::{Change, Outcome};
+use lazyload_logic::state::{Change, Notice, Outcome};
 
 use super::Writer;
 use crate::folder::Folder;
@@ -29,7 +29,7 @@ impl FolderWriter {
             Err(error) => {
                 let again = error.is_passing();
                 tracing::warn!(error = &error as &dyn std::error::Error, again, "not written");
-                if again { Outcome::Failed } else { Outcome::Rejected }
+                if again { Outcome::Failed } else { Outcome::Rejected(error.to_string()) }
             }
         }
     }
@@ -38,5 +38,9 @@ impl FolderWriter {
 impl Writer for FolderWriter {
     async fn apply_change(&self, change: &Change) -> Outcome {
         self.write(change)
+    }
+
+    fn tell(&self, notice: Notice) {
+        tracing::info!(fence = %notice.fence, reason = notice.reason, message = notice.message, "told");
     }
 }

@@ -9,12 +9,14 @@ use kube::{Api, Client, Resource};
 use lazyload_api::istio::Sidecar;
 use lazyload_api::names;
 use lazyload_api::service_fence::ServiceFence;
-use lazyload_logic::state::{Change, Outcome};
+use lazyload_logic::state::{Change, Notice, Outcome};
 use lazyload_logic::types::{Object, ObjectRef};
 use lazyload_logic::{convert, manifest};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 
 use super::Writer;
+use super::events::EventSender;
 
 /// Longest wait for one write; after that it counts as failed and is tried again.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,13 +54,14 @@ fn refused(change: &Change, source: kube::Error) -> ApplyError {
 #[derive(Clone)]
 pub struct KubeWriter {
     client: Client,
+    events: EventSender,
 }
 
 impl KubeWriter {
-    /// A writer with this client.
+    /// A writer with this client; Events have a task of their own.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    pub fn new(client: Client, events_dropped: Counter) -> Self {
+        Self { events: EventSender::start(client.clone(), events_dropped), client }
     }
 
     async fn write(&self, change: &Change) -> Result<Option<Object>, ApplyError> {
@@ -84,8 +87,16 @@ impl KubeWriter {
                 // Server-side apply would merge into a Sidecar that somebody made a moment ago, and own it: creation cannot.
                 convert::sidecar(self.create(change, body).await?).map(Object::Sidecar)
             }
+            (Change::ApplySidecar { uid: Some(_), owner_uid: None, .. }, Some(body)) => {
+                let stored = self.disown_sidecar(id, body).await.map_err(refused)?;
+                convert::sidecar(stored).map(Object::Sidecar)
+            }
             (Change::ApplySidecar { uid: Some(_), .. }, Some(body)) => {
                 let stored = self.apply_sidecar(id, &body).await.map_err(refused)?;
+                convert::sidecar(stored).map(Object::Sidecar)
+            }
+            (Change::AdoptSidecar { .. }, Some(body)) => {
+                let stored = self.adopt_sidecar(id, body).await.map_err(refused)?;
                 convert::sidecar(stored).map(Object::Sidecar)
             }
             (Change::DeleteFence { uid, .. }, _) => {
@@ -137,6 +148,34 @@ impl KubeWriter {
         applied
     }
 
+    /// Replaces of a user's Sidecar what a fence decides on, and its owners; the rest stays. Only the one with the uid in the body, and only
+    /// if nobody has written it meanwhile.
+    async fn adopt_sidecar(&self, id: &ObjectRef, mut body: Value) -> kube::Result<Sidecar> {
+        let api = self.api::<Sidecar>(id);
+        let theirs = api.get(&id.name).await?;
+        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("resourceVersion".to_owned(), json!(theirs.metadata.resource_version));
+        }
+        if let Some(labels) = body.pointer_mut("/spec/workloadSelector/labels").and_then(Value::as_object_mut) {
+            for key in theirs.spec.workload_selector.iter().flat_map(|selector| selector.labels.keys()) {
+                // In a merge patch null takes a label out.
+                labels.entry(key).or_insert(Value::Null);
+            }
+        }
+        let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        api.patch(&id.name, &params, &Patch::Merge(&body)).await
+    }
+
+    /// Changes a Sidecar of ours so that it outlives its owner. In one request, whoever owns which field, because Kubernetes is about to
+    /// remove the Sidecar; and only the one with the uid in the body.
+    async fn disown_sidecar(&self, id: &ObjectRef, mut body: Value) -> kube::Result<Sidecar> {
+        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("ownerReferences".to_owned(), Value::Null);
+        }
+        let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.api::<Sidecar>(id).patch(&id.name, &params, &Patch::Merge(&body)).await
+    }
+
     /// Makes what we own by creation ours by application, or else applying could never remove a label again. Returns whether there was
     /// something to do; somebody else's write in between is left for the next time.
     async fn own_by_apply(&self, id: &ObjectRef, stored: &Sidecar) -> kube::Result<bool> {
@@ -178,14 +217,25 @@ impl KubeWriter {
 }
 
 impl Writer for KubeWriter {
+    fn tell(&self, notice: Notice) {
+        self.events.send(notice);
+    }
+
     async fn apply_change(&self, change: &Change) -> Outcome {
         match self.write(change).await {
             Ok(stored) => {
                 tracing::info!(change = change.name(), fence = %change.id(), "written");
                 Outcome::Stored(stored.map(Box::new))
             }
+            Err(error) if is_too_late(change, &error) => {
+                tracing::debug!(
+                    error = error.brief(),
+                    "not written: it is gone already, with its namespace or by its owner's end"
+                );
+                Outcome::Rejected(error.brief())
+            }
             Err(error) => {
-                let outcome = outcome_of(change, &error);
+                let outcome = outcome_of(&error);
                 let again = matches!(outcome, Outcome::Failed);
                 tracing::warn!(error = error.brief(), again, "not written");
                 outcome
@@ -194,13 +244,17 @@ impl Writer for KubeWriter {
     }
 }
 
-/// Whether a stored Sidecar has an owner or a pod label that the body does not have. Lists such as the hosts are replaced as a whole.
+/// Whether a stored Sidecar has an owner, a pod label, a revision or our mark that the body does not have. Lists such as the hosts are
+/// replaced as a whole.
 fn has_more_than(stored: &Sidecar, body: &Value) -> bool {
     let owners = body.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let wanted = |uid: &str| owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid));
     let labels = body.pointer("/spec/workloadSelector/labels");
     let selector = stored.spec.workload_selector.iter();
-    stored.metadata.owner_references.iter().flatten().any(|owner| !wanted(&owner.uid))
+    let wanted_label = |label: &str| body.pointer("/metadata/labels").is_some_and(|labels| labels.get(label).is_some());
+    let has_label = |label: &str| stored.metadata.labels.iter().flatten().any(|(key, _)| key == label);
+    [names::LEAVING_LABEL, names::REVISION_LABEL].into_iter().any(|label| has_label(label) && !wanted_label(label))
+        || stored.metadata.owner_references.iter().flatten().any(|owner| !wanted(&owner.uid))
         || selector.flat_map(|it| it.labels.keys()).any(|key| labels.is_none_or(|labels| labels.get(key).is_none()))
 }
 
@@ -221,18 +275,34 @@ fn as_applied(mut entries: Vec<ManagedFieldsEntry>) -> Option<Vec<ManagedFieldsE
     Some(entries)
 }
 
-/// What the API server refuses for what it is (400, 422, a conflict with somebody's Sidecar) is not tried again as it is. A missing
-/// permission (403) may be granted any moment, so that is.
-fn outcome_of(change: &Change, error: &ApplyError) -> Outcome {
+/// Whether a farewell is refused because nobody is left to bid it to: the Sidecar is gone or not ours any more, or its namespace is being
+/// deleted, in which nothing can be made.
+fn is_too_late(change: &Change, error: &ApplyError) -> bool {
+    let ApplyError::Refused { source, .. } = error else { return false };
+    let kube::Error::Api(status) = &**source else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let terminating = causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating");
+    matches!(change, Change::ApplySidecar { owner_uid: None, .. }) && (terminating || [404, 409].contains(&status.code))
+}
+
+/// What the API server refuses for what it is (400, 422, an object that is too large) is not tried again as it is. A missing permission
+/// (403) may be granted any moment, so that is. So is a conflict (409): somebody was faster, and the news of it changes the plan.
+fn outcome_of(error: &ApplyError) -> Outcome {
     match error {
-        ApplyError::Body { .. } => Outcome::Rejected,
+        ApplyError::Body { source, .. } => Outcome::Rejected(source.to_string()),
         ApplyError::TimedOut { .. } => Outcome::Failed,
         ApplyError::Refused { source, .. } => match &**source {
-            kube::Error::Api(status) => match (status.code, change) {
-                (400 | 422, _) | (409, Change::ApplySidecar { .. }) => Outcome::Rejected,
+            kube::Error::Api(status) => match status.code {
+                400 | 413 | 422 => Outcome::Rejected(status.message.clone()),
+                500 if is_too_large(&status.message) => Outcome::Rejected(status.message.clone()),
                 _ => Outcome::Failed,
             },
             _ => Outcome::Failed,
         },
     }
+}
+
+/// What the API server passes on when etcd, or its client in the API server, does not take an object for its size.
+fn is_too_large(message: &str) -> bool {
+    message.contains("request is too large") || message.contains("message larger than max")
 }

@@ -1,16 +1,20 @@
-//! Owns the ways in which changes are carried out: at a Kubernetes API server, or in a folder of YAML.
+//! Owns the ways in which changes are carried out: at a Kubernetes API server, or in a folder of YAML; and Events.
 //! Never decides what to write; the plan does.
 //! Next: `kube` for the real thing, `folder` for the cluster in a folder.
 
+mod events;
 pub mod folder;
 pub mod kube;
 
 use std::future::Future;
 
-use lazyload_logic::state::{Change, Outcome};
+use lazyload_logic::state::{Change, Notice, Outcome};
 
 /// Carries out changes.
 pub trait Writer: Clone + Send + Sync + 'static {
     /// Carries out one change. What went wrong is logged here; the outcome says whether to try again.
     fn apply_change(&self, change: &Change) -> impl Future<Output = Outcome> + Send;
+
+    /// Tells a notice where users look, at some time, if that is possible.
+    fn tell(&self, notice: Notice);
 }

@@ -75,6 +75,7 @@ impl Store {
             (Change::ApplySidecar { uid, .. }, Some(body)) => {
                 self.apply_sidecar(change.name(), id, body, uid.is_some())
             }
+            (Change::AdoptSidecar { .. }, Some(_)) => Err(FolderError::Users { change: change.name(), id: id.clone() }),
             (Change::DeleteFence { uid, .. }, _) => self.delete(change.name(), Kind::Fence, id, uid),
             (Change::DeleteSidecar { uid, .. }, _) => self.delete(change.name(), Kind::Sidecar, id, uid),
             (_, None) => Ok(None),

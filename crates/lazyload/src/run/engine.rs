@@ -10,8 +10,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::without_fallback::WithoutFallback;
 use crate::admin::metrics::Metrics;
 use crate::apply::Writer;
+use crate::observe::prometheus::Question;
 use crate::process::clock::Clock;
 use crate::process::readiness::{Awaited, Readiness};
 
@@ -32,7 +34,10 @@ pub struct Engine<W> {
     clock: Clock,
     /// One guard for each kind whose first list is awaited.
     awaited: Vec<(Kind, Awaited)>,
+    without_fallback: WithoutFallback,
     slots: Arc<Semaphore>,
+    /// Who asks Prometheus asks here about what.
+    questions: Option<mpsc::Receiver<Question>>,
     finished_tx: mpsc::UnboundedSender<Event>,
     finished_rx: mpsc::UnboundedReceiver<Event>,
 }
@@ -46,7 +51,25 @@ impl<W: Writer> Engine<W> {
         // Unbounded, but no fuller than there are writes on their way, one for each fence.
         let (finished_tx, finished_rx) = mpsc::unbounded_channel();
         let slots = Arc::new(Semaphore::new(WRITES_AT_ONCE));
-        Self { state, writer, metrics, clock: Clock::start(), awaited, slots, finished_tx, finished_rx }
+        let without_fallback = WithoutFallback::default();
+        Self {
+            state,
+            writer,
+            metrics,
+            clock: Clock::start(),
+            awaited,
+            without_fallback,
+            slots,
+            questions: None,
+            finished_tx,
+            finished_rx,
+        }
+    }
+
+    /// Answers which fences there are.
+    #[must_use]
+    pub fn answering(self, questions: mpsc::Receiver<Question>) -> Self {
+        Self { questions: Some(questions), ..self }
     }
 
     /// Runs until the shutdown, or until all senders of events are gone. Writes that have begun are finished.
@@ -69,6 +92,10 @@ impl<W: Writer> Engine<W> {
                     Some(event) => self.on(event),
                     None => break,
                 },
+                Some(question) = next_question(&mut self.questions) => {
+                    // Who asked may have gone, with the shutdown.
+                    drop(question.send(self.state.interest()));
+                }
                 () = alarm => {}
                 _ = heal.tick() => self.on(Event::Heal),
             }
@@ -86,6 +113,7 @@ impl<W: Writer> Engine<W> {
     fn on(&mut self, event: Event) {
         let listed = matches!(event, Event::Listed(_));
         self.metrics.event(&event);
+        self.without_fallback.hear(&event, self.state.settings());
         self.state.on(event, self.clock.now());
         if listed {
             let state = &self.state;
@@ -107,6 +135,9 @@ impl<W: Writer> Engine<W> {
     fn write(&mut self) {
         let changes = self.state.plan(self.clock.now());
         self.metrics.learned(self.state.learned());
+        for notice in self.state.take_notices() {
+            self.writer.tell(notice);
+        }
         for change in changes {
             tokio::spawn(carry_out(
                 change,
@@ -116,6 +147,13 @@ impl<W: Writer> Engine<W> {
                 self.finished_tx.clone(),
             ));
         }
+    }
+}
+
+async fn next_question(questions: &mut Option<mpsc::Receiver<Question>>) -> Option<Question> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,7 +7,9 @@ mod crds;
 mod demo;
 mod engine;
 pub mod global_sidecar;
+mod reload;
 mod render;
+mod without_fallback;
 
 use crate::cli::Command;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
@@ -15,8 +16,13 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::admin::metrics::Metrics;
+
 /// Starts a watch for each kind. The tasks end when nobody receives their events any more.
-pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>) -> JoinSet<()> {
+///
+/// An object that cannot be read is counted, named in the log, and left as it was known before. Kubernetes' own kinds are read as the
+/// API server checked them; what can be malformed is a custom resource whose schema lets more through than we can read.
+pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>, metrics: &Arc<Metrics>) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let services = Api::<core::Service>::all(client.clone());
     watches
@@ -35,22 +41,27 @@ pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>) -> JoinSet<(
         (Kind::Fence, "microservice.slime.io", "v1alpha1"),
         (Kind::Sidecar, "networking.istio.io", "v1beta1"),
         (Kind::VirtualService, "networking.istio.io", "v1beta1"),
+        (Kind::ServiceEntry, "networking.istio.io", "v1beta1"),
+        (Kind::HttpRoute, "gateway.networking.k8s.io", "v1"),
+        (Kind::GrpcRoute, "gateway.networking.k8s.io", "v1"),
     ] {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
         let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
         let objects = Api::<DynamicObject>::all_with(client.clone(), &resource);
-        watches.spawn(watch(objects, kind, events.clone(), move |object| custom(object, &types)));
+        let metrics = metrics.clone();
+        watches.spawn(watch(objects, kind, events.clone(), move |object| custom(object, &types, kind, &metrics)));
     }
     watches
 }
 
 /// Custom resources are read loosely first: a field of the wrong form in one of them must not end the list of all.
-fn custom(mut object: DynamicObject, types: &TypeMeta) -> Option<Object> {
+fn custom(mut object: DynamicObject, types: &TypeMeta, kind: Kind, metrics: &Metrics) -> Option<Object> {
     object.types.get_or_insert_with(|| types.clone());
     let converted = serde_json::to_value(&object).ok().map(|value| convert::object(&value));
     match converted {
         Some(Ok(object)) => object,
         Some(Err(error)) => {
+            metrics.malformed(kind);
             tracing::warn!(error = &error as &dyn std::error::Error, "object left as it was known before");
             None
         }
@@ -63,7 +74,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut stream = watcher(api, watcher::Config::default()).default_backoff().boxed();
-    let mut sink = Sink { kind, events, known: BTreeSet::new(), listing: None };
+    let mut sink = Sink { kind, events, known: BTreeSet::new(), listing: None, absent: false };
     while let Some(next) = stream.next().await {
         let sent = match next {
             Ok(watcher::Event::Init) => {
@@ -75,7 +86,10 @@ where
                 sink.apply(id, convert(object)).await
             }
             Ok(watcher::Event::Delete(object)) => sink.delete(&id(&object)).await,
-            Ok(watcher::Event::InitDone) => sink.listed().await,
+            Ok(watcher::Event::InitDone) => {
+                sink.absent = false;
+                sink.listed().await
+            }
             Err(error) => sink.failed(&error).await,
         };
         if sent.is_err() {
@@ -95,6 +109,8 @@ struct Sink {
     events: mpsc::Sender<Event>,
     known: BTreeSet<ObjectRef>,
     listing: Option<BTreeSet<ObjectRef>>,
+    /// The kind's CRD is not installed, which has been said.
+    absent: bool,
 }
 
 type Sent = Result<(), mpsc::error::SendError<Event>>;
@@ -128,11 +144,16 @@ impl Sink {
 
     async fn failed(&mut self, error: &watcher::Error) -> Sent {
         let kind = self.kind.name();
-        if is_not_found(error) && self.kind == Kind::VirtualService {
-            tracing::warn!(kind, "its CRD is not installed; going on without");
-            return self.events.send(Event::Listed(self.kind)).await;
-        }
         if is_not_found(error) {
+            let said = std::mem::replace(&mut self.absent, true);
+            if said {
+                return Ok(());
+            }
+            if self.kind.is_optional() {
+                tracing::info!(kind, "its CRD is not installed; going on without, until it is");
+                self.listing = None;
+                return self.listed().await;
+            }
             tracing::warn!(kind, "its CRD is not installed; waiting for it");
         } else {
             tracing::warn!(kind, error = error as &dyn std::error::Error, "watch failed; trying again");

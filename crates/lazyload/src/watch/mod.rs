@@ -1,6 +1,7 @@
-//! Owns the ways in which news of the cluster arrives: a Kubernetes API server, or a folder of YAML.
+//! Owns the ways in which news arrives: of the cluster from a Kubernetes API server or a folder of YAML, of the settings from a file.
 //! Never decides: every object becomes an `Event` and goes to the one owner of the state.
-//! Next: `kube` for the real thing, `folder` for the cluster in a folder.
+//! Next: `kube` for the real thing, `folder` for the cluster in a folder, `settings` for the settings.
 
 pub mod folder;
 pub mod kube;
+pub mod settings;

@@ -3,8 +3,9 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::meta::{binding, checksum, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
+use super::meta::{binding, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
 use super::{Controller, Installation};
+use crate::checksum::checksum;
 
 const READ: &[&str] = &["get", "list", "watch"];
 /// What server-side apply, deletion and watching need.
@@ -26,10 +27,12 @@ pub(super) fn base(installation: &Installation) -> Vec<Value> {
         "rules": [
             rule("", &["namespaces", "pods", "services"], READ),
             rule("discovery.k8s.io", &["endpointslices"], READ),
-            rule("networking.istio.io", &["virtualservices"], READ),
+            rule("networking.istio.io", &["serviceentries", "virtualservices"], READ),
+            rule("gateway.networking.k8s.io", &["grpcroutes", "httproutes"], READ),
             rule("networking.istio.io", &["sidecars"], OWN),
             rule("microservice.slime.io", &["servicefences"], OWN),
             rule("microservice.slime.io", &["servicefences/status"], &["get", "patch"]),
+            rule("events.k8s.io", &["events"], &["create", "patch"]),
             // A Sidecar blocks the deletion of its fence: some clusters ask for this right then.
             rule("microservice.slime.io", &["servicefences/finalizers"], &["update"]),
         ],
@@ -61,10 +64,11 @@ pub(super) fn service(installation: &Installation) -> Value {
     })
 }
 
-/// The Deployment. It is replaced, not rolled: two controllers at once would both write.
+/// The Deployment. It is replaced, not rolled: two controllers at once would both write. The checksum covers only what the controller does
+/// not read again while it runs.
 pub(super) fn deployment(installation: &Installation) -> Value {
-    let name = &installation.settings.module_name;
-    let controller = &installation.controller;
+    let Installation { settings, controller, .. } = installation;
+    let name = &settings.module_name;
     let mut pod = json!({
         "serviceAccountName": name,
         "containers": [container(installation)],
@@ -84,7 +88,7 @@ pub(super) fn deployment(installation: &Installation) -> Value {
             "template": {
                 "metadata": {
                     "labels": {"app": name, names::INJECT_LABEL: "false"},
-                    "annotations": {names::CONFIG_CHECKSUM_ANNOTATION: checksum(&installation.config.to_string())},
+                    "annotations": {names::CONFIG_CHECKSUM_ANNOTATION: checksum(&settings.restart_fingerprint())},
                 },
                 "spec": pod,
             },

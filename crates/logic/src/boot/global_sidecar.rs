@@ -3,9 +3,10 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::meta::{binding, checksum, cluster_metadata, env_from_field, merged, metadata, rule, set, set_if_any};
+use super::meta::{binding, cluster_metadata, env_from_field, merged, metadata, rule, set, set_if_any};
 use super::place::Place;
 use super::{GlobalSidecar, Installation, access_log, metadata_exchange};
+use crate::checksum::checksum;
 use crate::settings::MetricSource;
 
 const NAME: &str = names::GLOBAL_SIDECAR;

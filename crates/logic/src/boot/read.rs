@@ -9,6 +9,7 @@ use super::meta::merged;
 use super::{
     BootError, Controller, FilterNames, GlobalSidecar, Image, Installation, dispatch, effective, refuse, values,
 };
+use crate::settings::keys;
 use crate::settings::reader::Reader;
 use crate::settings::{Context, Settings, SettingsError, resolve};
 
@@ -16,6 +17,22 @@ use crate::settings::{Context, Settings, SettingsError, resolve};
 const DEFAULT_GLOBAL_SIDECAR_PORT: u16 = 80;
 /// Where the global-sidecar answers probes.
 const DEFAULT_PROBE_PORT: u16 = 18181;
+
+const COMPONENTS: &[&str] = &["globalSidecar"];
+const GLOBAL_SIDECAR_KEYS: &[&str] = &[
+    "affinity",
+    "enable",
+    "image",
+    "legacyFilterName",
+    "port",
+    "probePort",
+    "replicas",
+    "resources",
+    "sidecarInject",
+    "tolerations",
+    "type",
+];
+const INJECT_KEYS: &[&str] = &["annotations", "enable", "labels", "mode"];
 
 /// What a SlimeBoot says.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,11 +84,20 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
         return Err(BootError::new(format!("{}.name", module.path()), message));
     }
 
+    let mut warnings = written.warnings;
+    for (map, known) in [
+        (&spec.key("component"), COMPONENTS),
+        (&component, GLOBAL_SIDECAR_KEYS),
+        (&component.key("sidecarInject"), INJECT_KEYS),
+    ] {
+        warnings.extend(keys::warnings_of(map, known).map_err(BootError::from_reader)?);
+    }
     let image = values::image(&spec.key("image"), None)?;
     let global_sidecar = global_sidecar(&component, &settings, &image)?;
     let ports = global_sidecar.as_ref().map_or(settings.wormhole_ports.as_slice(), |sidecar| &sidecar.ports);
     let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
-    let (dispatches, warnings) = dispatch::dispatches(&settings, &seen_by_templates, ports, module.path())?;
+    let (dispatches, odd_dispatches) = dispatch::dispatches(&settings, &seen_by_templates, ports, module.path())?;
+    warnings.extend(odd_dispatches);
     let installation = Installation {
         namespace,
         istio_namespace,
@@ -86,7 +112,6 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
         settings,
         config,
     };
-    let warnings = [written.warnings, warnings].concat();
     Ok(Reading { installation: Some(installation), warnings })
 }
 

@@ -15,13 +15,12 @@ pub(super) fn module(module: &Reader<'_>) -> Result<(), BootError> {
             return Err(BootError::unsupported(auto_port.path(), "autoPort", "list the ports in wormholePort"));
         }
     }
-    let election = module.key("global").key("misc").key("enableLeaderElection");
-    if election.flag().map_err(BootError::from_reader)? {
-        return Err(BootError::unsupported(
-            election.path(),
-            "leader election",
-            "set it to \"off\" and run one replica",
-        ));
+    for spelling in ["enableLeaderElection", "enable-leader-election"] {
+        let election = module.key("global").key("misc").key(spelling);
+        if election.flag().map_err(BootError::from_reader)? {
+            let instead = "set it to \"off\" and run one replica";
+            return Err(BootError::unsupported(election.path(), "leader election", instead));
+        }
     }
     let mode = module.key("mode");
     if module.key("bundle").is_set() || mode.is_set() {

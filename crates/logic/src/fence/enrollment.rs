@@ -1,13 +1,12 @@
 //! Whether a Service gets a fence by itself: Service label, then Namespace label, then the default.
 //! Source: seed "Auto mode", contract 2.3 and D15.
+//! Next: `scope` for the namespaces in which there are automatic fences at all.
 
 use lazyload_api::names;
 
-use crate::settings::{GlobalSidecarMode, Settings};
+use super::scope::{self, is_system};
+use crate::settings::Settings;
 use crate::types::{Labels, Namespace, Service};
-
-/// Namespaces of Kubernetes itself, fenced only if a Service asks for it.
-const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// Whether a Service should have an automatic fence. Only the exact values `"true"` and `"false"` count.
 #[must_use]
@@ -15,17 +14,13 @@ pub fn is_enrolled(settings: &Settings, service: &Service, namespace: Option<&Na
     if !settings.auto_fence || service.selector.is_empty() {
         return false;
     }
-    let listed = |list: &[String]| list.iter().any(|name| **name == *service.id.namespace);
-    if listed(&settings.black_namespaces) || settings.white_namespaces.as_deref().is_some_and(|list| !listed(list)) {
+    if !scope::is_managed(settings, &service.id.namespace, namespace) {
         return false;
     }
     if let Some(decision) = label(&service.labels) {
         return decision;
     }
     if is_system(settings, &service.id.namespace) {
-        return false;
-    }
-    if settings.mode == GlobalSidecarMode::Namespace && !listed(&settings.namespaces) {
         return false;
     }
     // Without its Namespace there is nothing to decide on yet.
@@ -39,18 +34,13 @@ pub fn is_automatic(labels: &Labels) -> bool {
     labels.get(names::CREATED_BY_LABEL).is_some_and(|value| value == names::FENCE_CONTROLLER)
 }
 
-fn label(labels: &Labels) -> Option<bool> {
+/// What a label `slime.io/serviceFenced` decides.
+pub(crate) fn label(labels: &Labels) -> Option<bool> {
     match labels.get(names::SERVICE_FENCED_LABEL).map(String::as_str) {
         Some("true") => Some(true),
         Some("false") => Some(false),
         _ => None,
     }
-}
-
-fn is_system(settings: &Settings, namespace: &str) -> bool {
-    SYSTEM_NAMESPACES.contains(&namespace)
-        || [settings.istio_namespace.as_str(), &settings.slime_namespace, settings.global_sidecar_namespace()]
-            .contains(&namespace)
 }
 
 #[cfg(test)]
@@ -113,6 +103,38 @@ mod tests {
             general["autoFence"] = json!(true);
             let settings = resolve(&json!({"general": general}), &Context::default()).unwrap().settings;
             assert_eq!(enrolled(&settings, Some("true"), None), expected, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_no_management_selector_selects_has_no_automatic_fence_whatever_a_label_says() {
+        let general = json!({"autoFence": true, "defaultFence": true, "managementSelectors": [
+            {"matchLabels": {"team": "a"}},
+            {"matchExpressions": [{"key": "team", "operator": "In", "values": ["b"]}]},
+        ]});
+        let settings = resolve(&json!({"general": general}), &Context::default()).unwrap().settings;
+        let service = Service {
+            id: ObjectRef::new("testns", "svc1"),
+            labels: labels(Some("true")),
+            selector: Labels::from([("app".into(), "svc1".into())]),
+        };
+        for (team, expected) in [("a", true), ("b", true), ("c", false)] {
+            let namespace = Namespace { name: "testns".into(), labels: Labels::from([("team".into(), team.into())]) };
+            assert_eq!(is_enrolled(&settings, &service, Some(&namespace)), expected, "{team}");
+        }
+        assert!(!is_enrolled(&settings, &service, None), "a namespace that was not heard of");
+    }
+
+    #[test]
+    fn in_namespace_mode_only_listed_namespaces_have_automatic_fences() {
+        let general =
+            json!({"autoFence": true, "defaultFence": true, "globalSidecarMode": "namespace", "namespace": ["testns"]});
+        let listed = resolve(&json!({"general": general}), &Context::default()).unwrap().settings;
+        assert!(enrolled(&listed, None, None));
+        let mut other = listed;
+        other.namespaces = vec!["other".into()];
+        for service in [None, Some("true")] {
+            assert!(!enrolled(&other, service, Some("true")), "its fallback would not exist");
         }
     }
 

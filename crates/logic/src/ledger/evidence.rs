@@ -21,6 +21,12 @@ pub fn host_of_evidence(key: &str) -> Option<&str> {
     readable.then_some(host)
 }
 
+/// Bytes of an entry in JSON: the quotes in its key are escaped.
+#[must_use]
+pub fn evidence_size(key: &str, count: &str) -> usize {
+    key.len() + count.len() + 8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,24 @@
 //! Owns the effective settings of one lazyload module, resolved from what the user wrote.
 //! Never guesses silently: what is wrong is an error with its path, what is odd is a warning.
-//! Next: `reader` for how values are read, `resolve` for which spelling wins.
+//! Next: `reader` and `values` for how values are read, `resolve` for which spelling wins, `prometheus` for that source, `keys` for
+//! misspelt ones, `table` for what each setting is in the end and what a change of it takes.
 
+mod choices;
+pub(crate) mod keys;
+mod prometheus;
 pub(crate) mod reader;
 mod resolve;
+mod selector;
+mod table;
+#[cfg(test)]
+mod tests;
+pub(crate) mod values;
 
+pub use prometheus::{Access, Headers, Prometheus};
 pub use reader::SettingsError;
 pub use resolve::{Context, Resolved, resolve};
+pub use selector::NamespaceSelector;
+pub use table::{Entry, Takes};
 
 /// Whether one global-sidecar serves the whole mesh or each listed namespace has its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +38,16 @@ pub enum MetricSource {
     AccessLog,
     /// Prometheus queries.
     Prometheus,
+}
+
+/// How a Sidecar is changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Switching {
+    /// In stages, clusters first in and last out: no request is lost.
+    #[default]
+    Lossless,
+    /// In one step: proxies may answer 503 for some milliseconds.
+    Fastest,
 }
 
 /// A rule that sends some unmatched domains elsewhere than to the global-sidecar.
@@ -50,6 +72,38 @@ pub struct DomainAlias {
     pub templates: Vec<String>,
 }
 
+/// Which objects this controller is responsible for, by the label `istio.io/rev`. Source: contract 2.2.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revisions {
+    /// Managed revisions; empty means all.
+    pub managed: Vec<String>,
+    /// Objects without the label are not managed either.
+    pub strict: bool,
+    /// Label of the fences that the controller makes.
+    pub own: Option<String>,
+}
+
+impl Revisions {
+    /// Whether objects with this label `istio.io/rev` are managed; an empty label counts as none.
+    #[must_use]
+    pub fn manages(&self, label: Option<&str>) -> bool {
+        self.managed.is_empty()
+            || match label.filter(|label| !label.is_empty()) {
+                Some(label) => self.managed.iter().any(|managed| managed == label),
+                None => !self.strict,
+            }
+    }
+}
+
+/// A pod label of which each value gets a fence. Source: contract 2.4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodLabel {
+    /// Key of the label.
+    pub key: String,
+    /// What the names of such fences begin with.
+    pub alias: String,
+}
+
 /// Everything that the controller and the rendered objects depend on. Source: contract 1.3, 1.5–1.7.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -65,6 +119,14 @@ pub struct Settings {
     pub black_namespaces: Vec<String>,
     /// If set, the only namespaces with automatic fences.
     pub white_namespaces: Option<Vec<String>>,
+    /// If any, only namespaces that one of them selects have automatic fences.
+    pub management_selectors: Vec<NamespaceSelector>,
+    /// The pod label of which each value gets an automatic fence.
+    pub pod_label: Option<PodLabel>,
+    /// Record hosts as clients write them, besides the hosts that the mesh knows.
+    pub record_written_hosts: bool,
+    /// Which objects are ours to look after.
+    pub revisions: Revisions,
     /// Namespaces with a global-sidecar of their own (namespace mode).
     pub namespaces: Vec<String>,
     /// Rules for unmatched domains.
@@ -89,6 +151,10 @@ pub struct Settings {
     pub mode: GlobalSidecarMode,
     /// Where calls are learned from.
     pub source: MetricSource,
+    /// How Prometheus is asked, where it is the source.
+    pub prometheus: Option<Prometheus>,
+    /// How Sidecars are changed.
+    pub switching: Switching,
     /// Label key of the default workload selector.
     pub service_label: String,
     /// Istio's root namespace.

@@ -3,8 +3,11 @@
 use lazyload_api::names;
 use serde_json::{Map, Value};
 
+use super::prometheus;
 use super::reader::{Reader, SettingsError};
-use super::{Dispatch, DomainAlias, GlobalSidecarMode, MetricSource, Settings};
+use super::{
+    Dispatch, DomainAlias, MetricSource, NamespaceSelector, Revisions, Settings, Switching, choices, keys, values,
+};
 
 /// What is known from outside the module entry.
 #[derive(Clone, Debug, Default)]
@@ -24,36 +27,6 @@ pub struct Resolved {
     pub warnings: Vec<String>,
 }
 
-const GENERAL_KEYS: &[&str] = &[
-    "addEnvHeaderViaLua",
-    "autoFence",
-    "autoPort",
-    "blackNamespaceList",
-    "cleanupWormholePort",
-    "clusterGsNamespace",
-    "defaultFence",
-    "disableIpv4Passthrough",
-    "dispatches",
-    "domainAliases",
-    "enableShortDomain",
-    "fenceLabelKeyAlias",
-    "globalSidecar",
-    "globalSidecarMode",
-    "managementSelectors",
-    "metricSourceType",
-    "namespace",
-    "passthroughByDefault",
-    "proxyVersion",
-    "render",
-    "stableHost",
-    "supportH2",
-    "whiteNamespaceList",
-    "wormholePort",
-];
-
-/// Known settings that have no effect yet. A fence that the user excluded must not be made, so one of them is refused.
-const NOT_BUILT_YET: &[&str] = &["autoPort", "enableShortDomain", "fenceLabelKeyAlias", "supportH2"];
-
 /// Resolves a module entry (`SlimeBoot.spec.module[]`, or the controller's config file) into settings.
 ///
 /// # Errors
@@ -65,16 +38,19 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
     let general = Reader::new("general", Some(&general_value));
     let global = root.key("global");
     let misc = global.key("misc");
-    let warnings = warnings(&general)?;
-    if general.key("managementSelectors").is_set() {
-        return Err(general.key("managementSelectors").error("nothing: it is not built yet, use whiteNamespaceList"));
-    }
+    let mut warnings = keys::warnings(&root)?;
 
-    let mode = mode(&general, &misc, context)?;
-    let source = source(&general, &misc, &root)?;
-    let slime_namespace = global
-        .key("slimeNamespace")
-        .name()?
+    let source = choices::source(&general, &misc, &root)?;
+    let asked = Reader::new("metric.prometheus", root.key("metric").key("prometheus").value());
+    warnings.extend(prometheus::warnings(&asked)?);
+    let prometheus = match source {
+        MetricSource::Prometheus => Some(prometheus::read(&asked)?),
+        MetricSource::AccessLog => None,
+    };
+    if asked.is_set() && prometheus.is_none() {
+        warnings.push("metric.prometheus has no effect: metricSourceType is accesslog".to_owned());
+    }
+    let slime_namespace = values::namespace(&global.key("slimeNamespace"))?
         .or_else(|| context.namespace.clone())
         .unwrap_or_else(|| names::DEFAULT_SLIME_NAMESPACE.to_owned());
     let text_or = |reader: Reader<'_>, default: &str| -> Result<String, SettingsError> {
@@ -85,32 +61,40 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         let black = general.key("blackNamespaceList");
         return Err(black.error("nothing where whiteNamespaceList is set"));
     }
+    let auto_fence = general.key("autoFence").flag()?;
     let settings = Settings {
         module_name: text_or(root.key("name"), "lazyload")?,
         wormhole_ports: wormhole_ports(&general)?,
-        auto_fence: general.key("autoFence").flag()?,
+        auto_fence,
         default_fence: general.key("defaultFence").flag()?,
-        black_namespaces: namespace_list(&general.key("blackNamespaceList"))?.unwrap_or_default(),
-        white_namespaces: namespace_list(&general.key("whiteNamespaceList"))?,
-        namespaces: general.key("namespace").texts()?,
+        black_namespaces: values::comma_namespaces(&general.key("blackNamespaceList"))?.unwrap_or_default(),
+        white_namespaces: values::comma_namespaces(&general.key("whiteNamespaceList"))?,
+        management_selectors: management_selectors(&general)?,
+        pod_label: values::pod_label(&general.key("fenceLabelKeyAlias"))?,
+        record_written_hosts: general.key("enableShortDomain").flag()?,
+        revisions: revisions(&global, auto_fence)?,
+        namespaces: values::namespaces(&general.key("namespace"))?,
         dispatches: dispatches(&general)?,
         domain_aliases: domain_aliases(&general)?,
         stable_hosts: general.key("stableHost").texts()?,
-        cluster_gs_namespace: general.key("clusterGsNamespace").name()?,
+        cluster_gs_namespace: values::namespace(&general.key("clusterGsNamespace"))?,
         passthrough_by_default: general.key("passthroughByDefault").flag()?,
         add_env_header_via_lua: general.key("addEnvHeaderViaLua").flag()?,
         proxy_version: general.key("proxyVersion").name()?,
         support_h2: general.key("supportH2").flag()?,
         cleanup_wormhole_port: general.key("cleanupWormholePort").flag()?,
-        mode,
+        mode: choices::mode(&general, &misc, context)?,
         source,
-        service_label: text_or(global.key("service"), "app")?,
-        istio_namespace: text_or(global.key("istioNamespace"), names::DEFAULT_ISTIO_NAMESPACE)?,
+        prometheus,
+        switching: switching(&general.key("switching"))?,
+        service_label: service_label(&global.key("service"))?,
+        istio_namespace: values::namespace(&global.key("istioNamespace"))?
+            .unwrap_or_else(|| names::DEFAULT_ISTIO_NAMESPACE.to_owned()),
         slime_namespace,
-        log_level: text_or(global.key("log").key("logLevel"), "info")?,
-        metrics_address: text_or(misc.key("metrics-addr"), ":8080")?,
-        aux_address: text_or(misc.key("aux-addr"), ":8081")?,
-        log_source_address: text_or(misc.key("logSourcePort"), ":8082")?,
+        log_level: values::log_level(&global.key("log").key("logLevel"))?,
+        metrics_address: values::listener(&misc.key("metrics-addr"), ":8080")?,
+        aux_address: values::listener(&misc.key("aux-addr"), ":8081")?,
+        log_source_address: values::listener(&misc.key("logSourcePort"), ":8082")?,
     };
     Ok(Resolved { settings, warnings })
 }
@@ -126,65 +110,34 @@ fn merged_general(root: &Reader<'_>) -> Result<Value, SettingsError> {
     Ok(Value::Object(merged))
 }
 
-fn warnings(general: &Reader<'_>) -> Result<Vec<String>, SettingsError> {
-    let Some(map) = general.map()? else { return Ok(Vec::new()) };
-    let known = |key: &&String| GENERAL_KEYS.contains(&key.as_str());
-    let unknown = map.keys().filter(|key| !known(key));
-    let idle = NOT_BUILT_YET.iter().filter(|key| map.get(**key).is_some_and(is_meant));
-    Ok(unknown
-        .map(|key| format!("general.{key} is not a known setting and has no effect"))
-        .chain(idle.map(|key| format!("general.{key} is not built yet and has no effect")))
-        .collect())
+fn management_selectors(general: &Reader<'_>) -> Result<Vec<NamespaceSelector>, SettingsError> {
+    general.key("managementSelectors").list()?.iter().map(NamespaceSelector::read).collect()
 }
 
-/// Whether a value says more than its absence would.
-fn is_meant(value: &Value) -> bool {
-    !(value.is_null() || *value == Value::Bool(false) || value.as_str().is_some_and(str::is_empty))
+fn service_label(reader: &Reader<'_>) -> Result<String, SettingsError> {
+    reader.name()?.map_or_else(|| Ok("app".to_owned()), |key| values::label_key(reader, &key))
 }
 
-/// Comma-separated names of `blackNamespaceList` or `whiteNamespaceList`.
-fn namespace_list(list: &Reader<'_>) -> Result<Option<Vec<String>>, SettingsError> {
-    let text = list.name()?;
-    Ok(text.map(|text| text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()))
-}
-
-fn mode(general: &Reader<'_>, misc: &Reader<'_>, context: &Context) -> Result<GlobalSidecarMode, SettingsError> {
-    let component = context.component_type.clone().map(Value::String);
-    let candidates = [
-        general.key("globalSidecarMode"),
-        misc.key("globalSidecarMode"),
-        Reader::new("component.globalSidecar.type", component.as_ref()),
-    ];
-    let mut chosen: Option<(String, GlobalSidecarMode)> = None;
-    for candidate in candidates {
-        let Some(text) = candidate.name()? else { continue };
-        let mode = match text.as_str() {
-            "cluster" => GlobalSidecarMode::Cluster,
-            "namespace" | "namespaced" => GlobalSidecarMode::Namespace,
-            _ => return Err(candidate.error("cluster or namespace")),
-        };
-        match &chosen {
-            Some((path, first)) if *first != mode => {
-                return Err(candidate.error(&format!("the same mode as {path}")));
-            }
-            Some(_) => {}
-            None => chosen = Some((candidate.path().to_owned(), mode)),
-        }
+fn revisions(global: &Reader<'_>, auto_fence: bool) -> Result<Revisions, SettingsError> {
+    let own = global.key("selfResourceRev");
+    let revisions = Revisions {
+        managed: values::comma_list(&global.key("istioRev"))?.unwrap_or_default(),
+        strict: global.key("strictRev").flag()?,
+        own: own.name()?,
+    };
+    // The controller would make fences and then leave them alone.
+    if auto_fence && !revisions.manages(revisions.own.as_deref()) {
+        return Err(own.error("a revision of global.istioRev, because autoFence makes fences of this revision"));
     }
-    Ok(chosen.map(|(_, mode)| mode).unwrap_or_default())
+    Ok(revisions)
 }
 
-fn source(general: &Reader<'_>, misc: &Reader<'_>, root: &Reader<'_>) -> Result<MetricSource, SettingsError> {
-    for candidate in [general.key("metricSourceType"), misc.key("metricSourceType")] {
-        match candidate.name()?.as_deref() {
-            None => {}
-            Some("accesslog") => return Ok(MetricSource::AccessLog),
-            Some("prometheus") => return Ok(MetricSource::Prometheus),
-            Some(_) => return Err(candidate.error("accesslog or prometheus")),
-        }
+fn switching(reader: &Reader<'_>) -> Result<Switching, SettingsError> {
+    match reader.name()?.as_deref() {
+        None | Some("lossless") => Ok(Switching::Lossless),
+        Some("fastest") => Ok(Switching::Fastest),
+        Some(_) => Err(reader.error("lossless or fastest")),
     }
-    let prometheus = root.key("metric").key("prometheus");
-    Ok(if prometheus.is_set() { MetricSource::Prometheus } else { MetricSource::AccessLog })
 }
 
 fn wormhole_ports(general: &Reader<'_>) -> Result<Vec<u16>, SettingsError> {
@@ -226,109 +179,4 @@ fn domain_aliases(general: &Reader<'_>) -> Result<Vec<DomainAlias>, SettingsErro
             })
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
-    fn settings(entry: Value) -> Settings {
-        resolve(&entry, &Context::default()).unwrap().settings
-    }
-
-    #[test]
-    fn the_seeds_cluster_accesslog_module_is_read_as_printed() {
-        let settings = settings(json!({
-            "name": "lazyload", "kind": "lazyload", "enable": true,
-            "general": {"wormholePort": ["9080"]},
-            "global": {"misc": {"globalSidecarMode": "cluster", "metricSourceType": "accesslog"}},
-        }));
-        assert_eq!(settings.wormhole_ports, [9080]);
-        assert_eq!(settings.mode, GlobalSidecarMode::Cluster);
-        assert_eq!(settings.source, MetricSource::AccessLog);
-        assert_eq!(settings.slime_namespace, "mesh-operator");
-        assert_eq!(settings.aux_address, ":8081");
-        assert!(!settings.auto_fence);
-    }
-
-    #[test]
-    fn prometheus_is_the_source_if_only_its_address_is_given() {
-        let settings = settings(json!({"metric": {"prometheus": {"address": "http://p:9090"}}}));
-        assert_eq!(settings.source, MetricSource::Prometheus);
-    }
-
-    #[test]
-    fn integers_stand_for_text_and_flags_for_words() {
-        let settings = settings(json!({"general": {
-            "wormholePort": [9080, "80", 9080], "autoFence": "true",
-            "dispatches": [{"name": 163, "domains": ["www.163.com"], "cluster": "PassthroughCluster"}],
-        }}));
-        assert_eq!(settings.wormhole_ports, [9080, 80]);
-        assert!(settings.auto_fence);
-        assert_eq!(settings.dispatches[0].name, "163");
-    }
-
-    #[test]
-    fn general_wins_over_the_legacy_fence_key_by_key() {
-        let settings = settings(json!({
-            "fence": {"wormholePort": ["1"], "autoFence": true},
-            "general": {"wormholePort": ["2"]},
-        }));
-        assert_eq!(settings.wormhole_ports, [2]);
-        assert!(settings.auto_fence);
-    }
-
-    #[test]
-    fn the_mode_comes_from_the_component_type_if_the_module_is_silent() {
-        let context = Context { component_type: Some("namespace".into()), namespace: None };
-        let resolved = resolve(&json!({}), &context).unwrap();
-        assert_eq!(resolved.settings.mode, GlobalSidecarMode::Namespace);
-    }
-
-    #[test]
-    fn two_modes_that_differ_are_refused_with_both_names() {
-        let context = Context { component_type: Some("namespace".into()), namespace: None };
-        let error = resolve(&json!({"general": {"globalSidecarMode": "cluster"}}), &context).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "component.globalSidecar.type: expected the same mode as general.globalSidecarMode, got \"namespace\""
-        );
-    }
-
-    #[test]
-    fn a_wrong_value_is_named_by_its_path() {
-        let error = resolve(&json!({"general": {"wormholePort": ["9080", "http"]}}), &Context::default()).unwrap_err();
-        assert_eq!(error.to_string(), "general.wormholePort[1]: expected a port number from 1 to 65535, got \"http\"");
-        assert!(resolve(&json!({"general": {"autoFence": "yes please"}}), &Context::default()).is_err());
-        assert!(resolve(&json!([]), &Context::default()).is_err());
-    }
-
-    #[test]
-    fn namespaces_are_listed_in_black_or_in_white_but_not_in_both() {
-        let white = settings(json!({"general": {"whiteNamespaceList": "a, b"}}));
-        assert_eq!(white.white_namespaces.unwrap(), ["a", "b"]);
-        let both = json!({"general": {"blackNamespaceList": "a", "whiteNamespaceList": "b"}});
-        let error = resolve(&both, &Context::default()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "general.blackNamespaceList: expected nothing where whiteNamespaceList is set, got \"a\""
-        );
-    }
-
-    #[test]
-    fn what_is_not_built_yet_is_said() {
-        let entry = json!({"general": {"autoPort": true, "supportH2": false}});
-        let resolved = resolve(&entry, &Context::default()).unwrap();
-        assert_eq!(resolved.warnings, ["general.autoPort is not built yet and has no effect"]);
-        assert!(resolve(&json!({"general": {"managementSelectors": [{}]}}), &Context::default()).is_err());
-    }
-
-    #[test]
-    fn unknown_keys_are_named_and_change_nothing() {
-        let resolved = resolve(&json!({"general": {"wormholePorts": ["1"]}}), &Context::default()).unwrap();
-        assert_eq!(resolved.warnings, ["general.wormholePorts is not a known setting and has no effect"]);
-    }
 }

@@ -6,6 +6,8 @@ use lazyload_api::istio::SidecarSpec;
 use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
 
 use crate::observation::Call;
+use crate::prometheus::Round;
+use crate::settings::Settings;
 use crate::types::{Kind, Labels, Object, ObjectRef};
 
 /// Something that happened.
@@ -19,6 +21,8 @@ pub enum Event {
     Listed(Kind),
     /// Calls were seen.
     Called(Vec<Call>),
+    /// Prometheus was asked.
+    Measured(Box<Round>),
     /// A planned change was carried out, or not.
     Finished {
         /// The fence that it was for.
@@ -28,6 +32,8 @@ pub enum Event {
     },
     /// Look at everything again, in case a message was lost.
     Heal,
+    /// The settings are different from now on.
+    Settings(Box<Settings>),
 }
 
 /// What became of a change.
@@ -35,8 +41,8 @@ pub enum Event {
 pub enum Outcome {
     /// Done. The object as stored, where there is one.
     Stored(Option<Box<Object>>),
-    /// Refused for what it is: not tried again until something changes.
-    Rejected,
+    /// Refused for what it is, in these words: not tried again until something changes.
+    Rejected(String),
     /// Failed for now: tried again later.
     Failed,
 }
@@ -71,8 +77,8 @@ pub enum Change {
     ApplySidecar {
         /// Name of the fence and of the Sidecar.
         id: ObjectRef,
-        /// Identity of the fence that owns it.
-        owner_uid: String,
+        /// Identity of the fence that owns it; `None` for one that outlives its fence for a moment.
+        owner_uid: Option<String>,
         /// Labels of the Sidecar.
         labels: Labels,
         /// Its spec.
@@ -80,8 +86,23 @@ pub enum Change {
         /// Identity of the Sidecar of ours that is there, which alone may be changed; `None` where there is none: what somebody else made
         /// meanwhile must not be overwritten.
         uid: Option<String>,
+        /// Whether a switch begins with it; the later stages of one do not count for the pace of writes.
+        begins: bool,
     },
-    /// Delete the Sidecar of a fence that is not enabled.
+    /// Take over a Sidecar that its user hands over.
+    AdoptSidecar {
+        /// Name of the fence and of the Sidecar.
+        id: ObjectRef,
+        /// Identity of the fence that will own it.
+        owner_uid: String,
+        /// Labels that it gets.
+        labels: Labels,
+        /// What of its spec is replaced.
+        spec: Box<SidecarSpec>,
+        /// Its identity: another Sidecar of this name stays.
+        uid: String,
+    },
+    /// Delete the Sidecar of a fence that is not enabled, or whose pods another fence rules.
     DeleteSidecar {
         /// Its name.
         id: ObjectRef,
@@ -99,6 +120,7 @@ impl Change {
             | Self::DeleteFence { id, .. }
             | Self::WriteStatus { id, .. }
             | Self::ApplySidecar { id, .. }
+            | Self::AdoptSidecar { id, .. }
             | Self::DeleteSidecar { id, .. } => id,
         }
     }
@@ -112,6 +134,7 @@ impl Change {
             Self::WriteStatus { .. } => "write_status",
             Self::ApplySidecar { uid: None, .. } => "create_sidecar",
             Self::ApplySidecar { uid: Some(_), .. } => "update_sidecar",
+            Self::AdoptSidecar { .. } => "adopt_sidecar",
             Self::DeleteSidecar { .. } => "delete_sidecar",
         }
     }

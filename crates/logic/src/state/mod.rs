@@ -1,22 +1,40 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `plan` for what is written, `change` for the words between here and the writer.
+//! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
+//! as it is, `plan` for what is written, `change` for the words between here and the writer, `pods` for fences of a pod label, `reload` for
+//! settings that change.
 
+mod affected;
 mod change;
+mod interests;
 mod learn;
+mod measure;
+mod notice;
 mod plan;
+mod pods;
+mod reload;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use change::{Change, CountsByName, Event, Outcome};
+use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
+pub use measure::Interest;
+pub use notice::Notice;
+use pods::PodFences;
+use standing::Standing;
 
 use crate::fence::alias::Aliases;
+use crate::fence::conditions::Condition;
+use crate::fence::delivery::Delivery;
+use crate::fence::overlap::Claims;
 use crate::fence::pace::Pace;
+use crate::fence::revision::is_in_scope;
 use crate::index::Index;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Windows};
 use crate::settings::Settings;
 use crate::types::{Kind, Now, Object, ObjectRef};
 
@@ -28,16 +46,26 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub struct State {
     settings: Settings,
     aliases: Aliases,
+    /// Settings that cannot be used and were left out.
+    problems: Vec<String>,
     index: Index,
     ledger: Ledger,
+    /// Which pods the fences want.
+    claims: Claims,
+    /// What there is to tell.
+    notices: Vec<Notice>,
     learned: Learned,
     /// Kinds whose first full list has not come yet; until then nothing is planned, because what is missing may only be late.
     unlisted: BTreeSet<Kind>,
     dirty: BTreeSet<ObjectRef>,
+    interests: Interests,
     by_fence: BTreeMap<ObjectRef, Work>,
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    pod_fences: PodFences,
+    windows: Windows,
+    delivery: Delivery,
 }
 
 /// What is going on with one fence.
@@ -56,6 +84,18 @@ struct Work {
     /// is news of the fence, its Sidecar or its Service.
     futile: Vec<Change>,
     pace: Pace,
+    /// The rhythm of the status: as that of the Sidecar, but nothing is gathered.
+    status_pace: Pace,
+    /// What there is to tell once the write on its way is made.
+    notices: Vec<Notice>,
+    /// Since when no pod has the label of the fence.
+    without_pods_since: Option<Duration>,
+    standing: Standing,
+    /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
+    refused_sidecar: Option<String>,
+    refused_status: Option<String>,
+    /// The conditions of the last write of the status.
+    attempted: Vec<Condition>,
     /// Domains on their way out, and when they go.
     leaving: BTreeMap<String, Duration>,
 }
@@ -72,35 +112,45 @@ impl State {
     /// Knows nothing yet. The second value names settings that cannot be used and were left out.
     #[must_use]
     pub fn new(settings: Settings) -> (Self, Vec<String>) {
-        let (aliases, problems) = Aliases::compile(&settings.domain_aliases);
+        let (aliases, problems) = reload::usable(&settings);
         let state = Self {
             settings,
             aliases,
+            problems: problems.clone(),
             index: Index::default(),
             ledger: Ledger::default(),
+            claims: Claims::default(),
+            notices: Vec::new(),
             learned: Learned::default(),
             unlisted: Kind::ALL.into(),
             dirty: BTreeSet::new(),
+            interests: Interests::default(),
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            pod_fences: PodFences::default(),
+            windows: Windows::default(),
+            delivery: Delivery::default(),
         };
         (state, problems)
     }
 
     /// Takes in what happened.
     pub fn on(&mut self, event: Event, now: Now) {
+        self.index.forget_gone(now.monotonic);
         match event {
             Event::Applied(object) => self.applied(*object, now),
-            Event::Deleted(kind, id) => self.deleted(kind, &id),
+            Event::Deleted(kind, id) => self.deleted(kind, &id, now),
             Event::Listed(kind) => {
                 if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
                     self.retry_all_waiting(now);
                 }
             }
             Event::Called(calls) => self.called(calls, now),
+            Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
             Event::Heal => self.heal(),
+            Event::Settings(settings) => self.changed(*settings, now),
         }
     }
 
@@ -113,7 +163,8 @@ impl State {
     /// When [`State::plan`] should be asked again although nothing happened.
     #[must_use]
     pub fn next_alarm(&self) -> Option<Duration> {
-        self.alarms.first().map(|(at, _)| *at)
+        let waiting = self.waiting_calls.alarm.filter(|_| self.unlisted.is_empty());
+        self.alarms.first().map(|(at, _)| *at).into_iter().chain(waiting).min()
     }
 
     /// Counters of what became of the calls that were seen.
@@ -137,10 +188,18 @@ impl State {
     fn applied(&mut self, object: Object, now: Now) {
         let kind = object.kind();
         let id = object.id();
+        if let Object::VirtualService(virtual_service) = &object
+            && !is_in_scope(&self.settings.revisions, &virtual_service.labels)
+        {
+            return self.deleted(kind, &id, now);
+        }
         let mut addresses = Vec::new();
         let mut may_claim_callers = kind == Kind::Service;
         match &object {
-            Object::Pod(pod) => addresses.clone_from(&pod.addresses),
+            Object::Pod(pod) => {
+                addresses.clone_from(&pod.addresses);
+                self.fence_pod(pod);
+            }
             Object::EndpointSlice(slice) => addresses.clone_from(&slice.addresses),
             Object::Fence(fence) => {
                 self.ledger.seed(&fence.id, &fence.status.metric_status);
@@ -148,11 +207,13 @@ impl State {
             }
             _ => {}
         }
-        if !self.index.apply(object) {
+        let before = self.index.reach(kind, &id);
+        if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
-        self.mark_affected(kind, &id);
+        self.mark_affected(kind, &id, &before);
+        self.refresh_claim(kind, &id);
         for address in addresses {
             self.retry_waiting(address, now);
         }
@@ -170,52 +231,43 @@ impl State {
                 }
             }
             Kind::Namespace => {
-                for service in self.index.services_in(&id.name) {
-                    if let Some(work) = self.by_fence.get_mut(&service.id) {
+                let services = self.index.services_in(&id.name).map(|service| service.id.clone());
+                for id in services.chain(self.pod_fences_in(&id.name)).collect::<Vec<_>>() {
+                    if let Some(work) = self.by_fence.get_mut(&id) {
                         work.heard();
                     }
                 }
             }
-            Kind::Pod | Kind::EndpointSlice | Kind::VirtualService => {}
+            Kind::Pod
+            | Kind::EndpointSlice
+            | Kind::VirtualService
+            | Kind::ServiceEntry
+            | Kind::HttpRoute
+            | Kind::GrpcRoute => {}
         }
     }
 
-    fn deleted(&mut self, kind: Kind, id: &ObjectRef) {
-        self.index.delete(kind, id);
+    fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
+        if kind == Kind::Pod {
+            self.unfence_pod(id);
+        }
+        let before = self.index.reach(kind, id);
+        self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
             && let Some(work) = self.by_fence.get_mut(id)
         {
             work.deleted_meanwhile |= work.in_flight.is_some();
         }
-        let gone = self.index.find_fence(id).is_none() && self.index.find_service(id).is_none();
-        if matches!(kind, Kind::Fence | Kind::Service) && gone {
+        if matches!(kind, Kind::Fence | Kind::Service) && self.means_nothing(id) {
             self.ledger.forget(id);
+            self.windows.forget(id);
         }
-        self.mark_affected(kind, id);
-    }
-
-    /// Marks the fences that an object can matter to.
-    fn mark_affected(&mut self, kind: Kind, id: &ObjectRef) {
-        match kind {
-            Kind::Pod | Kind::EndpointSlice => {}
-            Kind::Fence | Kind::Sidecar => {
-                self.dirty.insert(id.clone());
-            }
-            Kind::Service => {
-                self.dirty.insert(id.clone());
-                let dependents = self.index.fences().filter(|fence| {
-                    let spec = &fence.spec;
-                    !spec.label_selector.is_empty() || !spec.namespace_selector.is_empty() || !spec.host.is_empty()
-                });
-                self.dirty.extend(dependents.map(|fence| fence.id.clone()));
-            }
-            Kind::Namespace => {
-                let services = self.index.services_in(&id.name).map(|service| service.id.clone());
-                self.dirty.extend(services);
-            }
-            Kind::VirtualService => self.dirty.extend(self.index.fences().map(|fence| fence.id.clone())),
+        if kind == Kind::Fence {
+            self.interests.forget(id);
         }
+        self.mark_affected(kind, id, &before);
+        self.refresh_claim(kind, id);
     }
 
     /// Looks at everything, and tries once more what was refused: the reason may be gone without a word.
@@ -225,6 +277,9 @@ impl State {
         }
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
+        self.dirty.extend(self.pod_fences.ids().cloned());
+        let ours = self.index.sidecars().filter(|sidecar| sidecar.owner_uid.is_some());
+        self.dirty.extend(ours.map(|sidecar| sidecar.id.clone()));
     }
 
     fn finished(&mut self, id: ObjectRef, outcome: Outcome, now: Now) {
@@ -235,22 +290,36 @@ impl State {
         if !matches!(outcome, Outcome::Failed) {
             work.failures = 0;
         }
+        let notices = std::mem::take(&mut work.notices);
+        let refusal = match &change {
+            Some(Change::ApplySidecar { .. } | Change::AdoptSidecar { .. }) => Some(&mut work.refused_sidecar),
+            Some(Change::WriteStatus { .. }) => Some(&mut work.refused_status),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            *refusal = if let Outcome::Rejected(words) = &outcome { Some(words.clone()) } else { None };
+        }
         // Whether nothing has happened since: then there is no use in making the same change again.
         let settled = match outcome {
             Outcome::Stored(stored) => {
-                if matches!(change, Some(Change::ApplySidecar { .. })) {
-                    work.pace.written(now.monotonic);
+                self.notices.extend(notices);
+                match &change {
+                    Some(Change::ApplySidecar { begins: true, .. }) => work.pace.written(now.monotonic),
+                    Some(Change::WriteStatus { .. }) => work.status_pace.written(now.monotonic),
+                    _ => {}
                 }
                 match stored {
                     Some(object) if !deleted => {
-                        self.index.apply((*object).clone());
+                        if self.take_in((*object).clone(), now.monotonic) {
+                            self.refresh_claim(object.kind(), &id);
+                        }
                         self.is_known(&object)
                     }
                     Some(_) => false,
                     None => !changed,
                 }
             }
-            Outcome::Rejected => !changed,
+            Outcome::Rejected(_) => !changed,
             Outcome::Failed => {
                 let wait = RETRY.0.saturating_mul(1 << work.failures.min(16)).min(RETRY.1);
                 work.failures = work.failures.saturating_add(1);

@@ -72,7 +72,7 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
             "/module/0/general",
             json!({"globalSidecarMode": "namespace", "namespace": ["Shop"]}),
             "spec.module[0].general.namespace[0]: expected a namespace: at most 63 lower-case letters, digits and '-', not beginning or \
-             ending with '-'; got \"Shop\"",
+             ending with '-', got \"Shop\"",
         ),
         (
             "/namespace",
@@ -104,6 +104,16 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
             "/module/0/global/misc/enableLeaderElection",
             json!("on"),
             "spec.module[0].global.misc.enableLeaderElection: leader election is not supported yet; set it to \"off\" and run one replica",
+        ),
+        (
+            "/module/0/global/misc/enable-leader-election",
+            json!("on"),
+            "spec.module[0].global.misc.enable-leader-election: leader election is not supported yet; set it to \"off\" and run one replica",
+        ),
+        (
+            "/module/0/general/managementSelectors",
+            json!([{"matchExpressions": [{"key": "team", "operator": "Is"}]}]),
+            "spec.module[0].general.managementSelectors[0].matchExpressions[0].operator: expected In, NotIn, Exists or DoesNotExist, got \"Is\"",
         ),
         (
             "/module/0/general/dispatches",
@@ -258,7 +268,61 @@ fn without_a_global_sidecar_only_the_controller_is_installed() {
 #[test]
 fn an_unknown_setting_is_a_warning() {
     let reading = read(&with("/module/0/general/wormholePorts", json!(["1"]))).unwrap();
-    assert_eq!(reading.warnings, ["general.wormholePorts is not a known setting and has no effect"]);
+    assert_eq!(
+        reading.warnings,
+        ["general.wormholePorts is not a known setting and has no effect; did you mean general.wormholePort?"]
+    );
+}
+
+#[test]
+fn a_misspelt_key_of_the_component_is_a_warning_with_the_nearest_known_one() {
+    for (pointer, warning) in [
+        (
+            "/component/globalSidecars",
+            "spec.component.globalSidecars is not a known setting and has no effect; did you mean spec.component.globalSidecar?",
+        ),
+        (
+            "/component/globalSidecar/replica",
+            "spec.component.globalSidecar.replica is not a known setting and has no effect; did you mean spec.component.globalSidecar.replicas?",
+        ),
+        (
+            "/component/globalSidecar/sidecarInject/label",
+            "spec.component.globalSidecar.sidecarInject.label is not a known setting and has no effect; did you mean spec.component.globalSidecar.sidecarInject.labels?",
+        ),
+        ("/module/0/globl", "globl is not a known setting and has no effect; did you mean global?"),
+    ] {
+        assert_eq!(read(&with(pointer, json!({"a": "b"}))).unwrap().warnings, [warning]);
+    }
+}
+
+#[test]
+fn only_a_setting_that_takes_a_restart_rolls_the_controller() {
+    let annotation = |pointer: &str, value: Value| {
+        let installation = read(&with(pointer, value)).unwrap().installation.unwrap();
+        let objects = lazyload_logic::boot::desired_objects(&installation);
+        let named = |object: &&Value| object["kind"] == "Deployment" && object["metadata"]["name"] == "lazyload";
+        let template = &objects.iter().find(named).unwrap()["spec"]["template"];
+        template["metadata"]["annotations"]["lazyload.slime.io/config-checksum"].as_str().unwrap().to_owned()
+    };
+    let before = annotation("/module/0/general", json!({"wormholePort": ["9080"]}));
+    for safe in [
+        json!({"wormholePort": ["9080", "80"]}),
+        json!({"autoFence": true, "defaultFence": true, "whiteNamespaceList": "a", "stableHost": ["a.b"], "domainAliases": []}),
+        json!({"managementSelectors": [{}], "fenceLabelKeyAlias": "app", "enableShortDomain": true}),
+    ] {
+        assert_eq!(annotation("/module/0/general", safe.clone()), before, "{safe}");
+    }
+    assert_eq!(annotation("/module/0/global/log", json!({"logLevel": "debug"})), before);
+    let handlers = json!({"h": {"query": "sum(x{app=\"$source_app\"})by(request_host)"}});
+    for (pointer, value) in [
+        ("/module/0/general/clusterGsNamespace", json!("gs")),
+        ("/module/0/metric", json!({"prometheus": {"address": "http://p", "handlers": handlers}})),
+        ("/module/0/global/misc/aux-addr", json!(":9081")),
+        ("/module/0/global/istioRev", json!("1-19")),
+        ("/namespace", json!("elsewhere")),
+    ] {
+        assert_ne!(annotation(pointer, value), before, "{pointer}");
+    }
 }
 
 #[test]

@@ -52,7 +52,7 @@ proptest! {
 
     #[test]
     fn a_restart_loses_no_dependency(seed in any::<u64>()) {
-        let played = played(seed, Trouble { failures: true, restarts: true, edits: false });
+        let played = played(seed, Trouble { failures: true, restarts: true, ..Trouble::default() });
         assert_eq!(view(&played.world), view(&straight(seed)));
     }
 
@@ -74,17 +74,17 @@ proptest! {
 
     #[test]
     fn a_host_never_leaves_a_sidecar_but_by_expiry_or_by_the_user(seed in any::<u64>()) {
-        played(seed, Trouble { failures: true, restarts: true, edits: true });
+        played(seed, Trouble { failures: true, restarts: true, edits: true, ..Trouble::default() });
     }
 
     #[test]
     fn fences_and_sidecars_not_ours_are_never_changed_or_deleted(seed in any::<u64>()) {
-        played(seed, Trouble { failures: true, restarts: true, edits: true });
+        played(seed, Trouble { failures: true, restarts: true, edits: true, ..Trouble::default() });
     }
 
     #[test]
     fn a_fence_keeps_at_most_one_alarm(seed in any::<u64>()) {
-        let played = played(seed, Trouble { failures: true, restarts: false, edits: true });
+        let played = played(seed, Trouble { failures: true, edits: true, ..Trouble::default() });
         let text = format!("{:?}", played.world.state);
         let alarms = text.split(" alarms: ").nth(1).unwrap().split("waiting_calls").next().unwrap();
         assert!(alarms.matches("ObjectRef").count() <= 16, "{alarms}");

@@ -10,12 +10,19 @@
     reason = "tests fail by panicking, in their helpers too, and take json! as it comes"
 )]
 
+mod affected;
 mod auto_mode;
+mod churn;
 mod golden;
 mod invariants;
+mod mesh_hosts;
 mod objects;
+mod pod_labels;
+mod prometheus;
 mod schedule;
+mod scope;
 mod simulated_cluster;
+mod switching;
 mod waiting;
 mod world;
 mod writing;

@@ -8,7 +8,10 @@ use lazyload_logic::state::{Change, Event, Outcome};
 use lazyload_logic::types::{Kind, Object, ObjectRef};
 use serde_json::{Value, json};
 
-use crate::objects::{mk_fence, mk_foreign_sidecar, mk_namespace, mk_pod, mk_service, mk_virtual_service};
+use crate::churn::Churn;
+use crate::objects::{
+    mk_fence, mk_foreign_sidecar, mk_http_route, mk_namespace, mk_pod, mk_service, mk_service_entry, mk_virtual_service,
+};
 use crate::simulated_cluster::{key, read};
 use crate::world::{World, mk_state};
 
@@ -18,6 +21,8 @@ pub(crate) struct Trouble {
     pub(crate) failures: bool,
     pub(crate) restarts: bool,
     pub(crate) edits: bool,
+    /// See `churn`.
+    pub(crate) churn: bool,
 }
 
 /// A small generator of numbers (SplitMix64), so that a schedule is one number.
@@ -32,7 +37,7 @@ impl Dice {
         usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(bound).unwrap()).unwrap()
     }
 
-    fn one_in(&mut self, bound: usize) -> bool {
+    pub(crate) fn one_in(&mut self, bound: usize) -> bool {
         self.below(bound) == 0
     }
 }
@@ -53,6 +58,12 @@ pub(crate) fn mk_objects(dice: &mut Dice) -> Vec<Value> {
     let mut objects = Vec::new();
     for (at, namespace) in ["default", "test"].into_iter().enumerate() {
         objects.push(mk_namespace(namespace, labels[dice.below(3)]));
+        if dice.one_in(3) {
+            // A fence of the same pods as s1's, and maybe of more.
+            let spec =
+                json!({"enable": true, "workloadSelector": {"labels": {"app": "s1"}}, "host": {"w.example.com": {}}});
+            objects.push(mk_fence(namespace, ["a-same", "t-same"][dice.below(2)], spec));
+        }
         for number in 0..4 {
             let name = format!("s{number}");
             let mut service = mk_service(namespace, &name, labels[dice.below(3)]);
@@ -77,6 +88,12 @@ pub(crate) fn mk_objects(dice: &mut Dice) -> Vec<Value> {
             if dice.one_in(4) {
                 objects.push(mk_virtual_service(namespace, &name, &name, &format!("s{}", dice.below(4))));
             }
+            if dice.one_in(4) {
+                objects.push(mk_http_route(namespace, &name, &name, &format!("s{}", dice.below(4))));
+            }
+            if dice.one_in(8) {
+                objects.push(mk_service_entry(namespace, &name, &["www.example.com"]));
+            }
         }
     }
     objects
@@ -98,14 +115,15 @@ pub(crate) struct Schedule {
     pub(crate) dice: Dice,
     trouble: Trouble,
     calls: Vec<(String, String)>,
-    pending: Vec<Event>,
-    delivered: Vec<Event>,
+    pub(crate) pending: Vec<Event>,
+    pub(crate) delivered: Vec<Event>,
     in_flight: Vec<Change>,
-    unlisted: BTreeSet<Kind>,
+    pub(crate) unlisted: BTreeSet<Kind>,
     /// What users made, in its latest form: fences and Sidecars.
-    users: BTreeMap<Key, Value>,
+    pub(crate) users: BTreeMap<Key, Value>,
     /// Learned hosts that each Sidecar had at some time.
     seen: BTreeMap<ObjectRef, BTreeSet<String>>,
+    pub(crate) churn: Churn,
 }
 
 impl Schedule {
@@ -130,6 +148,7 @@ impl Schedule {
             unlisted: BTreeSet::new(),
             users,
             seen: BTreeMap::new(),
+            churn: Churn::default(),
         };
         schedule.start();
         schedule
@@ -157,6 +176,7 @@ impl Schedule {
         match self.dice.below(12) {
             0..=4 => self.deliver(),
             5 => self.list(),
+            6 if self.trouble.churn => self.churn_call(),
             6 => self.call(),
             7 | 8 => {
                 let changes = self.world.plan();
@@ -166,11 +186,13 @@ impl Schedule {
             9 => self.finish(),
             10 if self.trouble.edits && self.dice.one_in(5) => self.world.now += Duration::from_secs(20),
             10 => self.world.now += Duration::from_millis(u64::try_from(self.dice.below(100)).unwrap()),
+            11 if self.trouble.churn && self.dice.one_in(2) => self.churn(),
             _ => match self.dice.below(6) {
                 0 => self.world.cluster.collect_garbage(),
                 1 => self.world.on(Event::Heal),
                 2 | 3 => self.repeat(),
                 4 if self.trouble.edits && self.unlisted.is_empty() => self.edit(),
+                4 if self.trouble.churn => self.lose_watch(),
                 5 if self.trouble.restarts => self.crash(),
                 _ => {}
             },
@@ -210,7 +232,7 @@ impl Schedule {
         let change = self.in_flight.remove(self.dice.below(self.in_flight.len()));
         let outcome = match self.dice.below(8) {
             0 if self.trouble.failures => Outcome::Failed,
-            1 if self.trouble.failures => Outcome::Rejected,
+            1 if self.trouble.failures => Outcome::Rejected("no".to_owned()),
             2 if self.trouble.failures => {
                 self.world.cluster.apply(&change);
                 Outcome::Failed
@@ -244,10 +266,10 @@ impl Schedule {
     }
 
     /// A user changes something that makes no learned host unwanted.
-    fn edit(&mut self) {
+    pub(crate) fn edit(&mut self) {
         let namespace = ["default", "test"][self.dice.below(2)];
         let name = format!("s{}", self.dice.below(4));
-        match self.dice.below(3) {
+        match self.dice.below(6) {
             0 => {
                 let key = (Kind::Fence, ObjectRef::new(namespace, name.as_str()));
                 if let Some(fence) = self.users.get_mut(&key) {
@@ -257,7 +279,11 @@ impl Schedule {
                 }
             }
             1 => self.world.put(mk_virtual_service(namespace, &name, &name, &format!("s{}", self.dice.below(4)))),
-            _ => self.world.cluster.delete(Kind::VirtualService, namespace, &name),
+            2 => self.world.cluster.delete(Kind::VirtualService, namespace, &name),
+            3 => self.world.put(mk_http_route(namespace, &name, &name, &format!("s{}", self.dice.below(4)))),
+            4 => self.world.cluster.delete(Kind::HttpRoute, namespace, &name),
+            // One that goes would take its host along.
+            _ => self.world.put(mk_service_entry(namespace, &name, &["www.example.com"])),
         }
     }
 
@@ -278,6 +304,9 @@ impl Schedule {
             assert_eq!(found["spec"], made["spec"], "{id}");
             assert_eq!(found["metadata"].get("labels"), made["metadata"].get("labels"), "{id}");
             assert_eq!(found["metadata"].get("ownerReferences"), None, "{id}");
+        }
+        if self.trouble.churn {
+            return self.check_evidence();
         }
         for sidecar in self.world.cluster.all(Kind::Sidecar) {
             let (_, id) = key(sidecar);
@@ -312,7 +341,8 @@ impl Schedule {
         self.world.on(Event::Heal);
         self.world.settle_within(Duration::from_secs(120));
         self.check();
-        for (caller, authority) in self.calls.clone() {
+        let calls = if self.trouble.churn { Vec::new() } else { self.calls.clone() };
+        for (caller, authority) in calls {
             self.world.call(&caller, &authority);
         }
         self.world.settle_within(Duration::from_secs(120));
@@ -335,8 +365,16 @@ pub(crate) fn view(world: &World) -> Vec<Value> {
         for field in ["uid", "resourceVersion", "generation"] {
             value["metadata"][field] = Value::Null;
         }
-        if value["status"] == json!({}) {
-            value["status"] = Value::Null;
+        // A label that was taken away leaves an empty map here, and nothing at a real API server.
+        if value["metadata"].get("labels") == Some(&json!({})) {
+            value["metadata"].as_object_mut().expect("metadata").remove("labels");
+        }
+        for condition in value.pointer_mut("/status/conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+            condition["lastTransitionTime"] = Value::Null;
+            condition["observedGeneration"] = Value::Null;
+        }
+        if let Some(generation) = value.pointer_mut("/status/observedGeneration") {
+            *generation = Value::Null;
         }
     }
     values

@@ -1,26 +1,42 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
-//! harmless: the fence, then what is known in its status, then the Sidecar that follows from it.
-//! Next: `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar.
+//! harmless: the fence, then what is known in its status, then the Sidecar that follows from it, then how the fence is doing.
+//! Next: `automatic` for whether a fence is wanted at all, `leaving` for domains on their way out, `status` for what is known, `overlap`
+//! for the fence that rules shared pods, `sidecar` for the Sidecar, `farewell` for its end.
 
+mod automatic;
+mod farewell;
 mod leaving;
+mod overlap;
 mod sidecar;
 mod status;
 
 use std::time::Duration;
 
-use lazyload_api::names;
-use lazyload_api::service_fence::{ServiceFenceSpec, WorkloadSelector};
-
 use super::{Change, State};
 use crate::fence::dependencies::desired_dependencies;
-use crate::fence::enrollment::{is_automatic, is_enrolled};
-use crate::types::{Fence, Labels, Now, ObjectRef};
+use crate::fence::enrollment::is_automatic;
+use crate::fence::revision::is_in_scope;
+use crate::fence::validity::{leave_out, spec_problems};
+use crate::types::{Fence, Now, ObjectRef};
+use automatic::Automatic;
+use status::Found;
 
 /// What a look at one fence comes to.
 enum Verdict {
     Nothing,
     Wait(Duration),
     Write(Change),
+}
+
+impl Verdict {
+    /// The same, and another look at `at` if nothing else happens before.
+    fn at_latest(self, at: Duration) -> Self {
+        match self {
+            Self::Nothing => Self::Wait(at),
+            Self::Wait(other) => Self::Wait(other.min(at)),
+            write @ Self::Write(_) => write,
+        }
+    }
 }
 
 /// Changes that have no effect, and those of them that are still wanted.
@@ -51,6 +67,7 @@ impl State {
         if !self.unlisted.is_empty() {
             return Vec::new();
         }
+        self.give_up_waiting(now);
         while let Some((at, _)) = self.alarms.first() {
             if *at > now.monotonic {
                 break;
@@ -77,49 +94,71 @@ impl State {
             let work = self.by_fence.entry(id.clone()).or_default();
             if let Verdict::Write(change) = verdict {
                 // What comes after this change was not looked at: it stays as futile as it was.
-                futile.known.retain(|known| known.name() != change.name());
-                work.futile = futile.known;
+                let Futile { mut known, wanted } = futile;
+                known.retain(|known| known.name() != change.name() || wanted.contains(known));
+                work.futile = known;
+                if let Change::WriteStatus { status, .. } = &change {
+                    work.attempted.clone_from(&status.conditions);
+                }
+                let notices = self.notices_of(&change);
+                let work = self.by_fence.entry(id.clone()).or_default();
+                work.notices = notices;
                 work.in_flight = Some(change.clone());
-                if matches!(change, Change::ApplySidecar { .. }) {
+                if matches!(change, Change::ApplySidecar { begins: true, .. }) {
                     work.pace.departed();
                 }
                 changes.push(change);
             } else {
                 work.futile = futile.wanted;
-                self.tidy(&id);
+                self.tidy(&id, now.monotonic);
             }
         }
         changes
     }
 
     /// Keeps nothing for a name that means nothing any more.
-    fn tidy(&mut self, id: &ObjectRef) {
-        if self.index.find_fence(id).is_none() && self.index.find_service(id).is_none() {
+    fn tidy(&mut self, id: &ObjectRef, now: Duration) {
+        let ours = self.index.find_sidecar(id).is_some_and(|sidecar| sidecar.owner_uid.is_some());
+        let known = ours || !self.means_nothing(id);
+        let remembered = self.by_fence.get(id).is_some_and(|work| work.standing.remembers_until(now).is_some());
+        if !known && !remembered {
             self.set_alarm(id, None);
             self.by_fence.remove(id);
         }
     }
 
     fn look(&mut self, id: &ObjectRef, futile: &mut Futile, now: Now) -> Verdict {
-        let service = self.index.find_service(id);
-        let namespace = self.index.find_namespace(&id.namespace);
-        let enrolled = service.is_some_and(|service| is_enrolled(&self.settings, service, namespace));
-        let Some(fence) = self.index.find_fence(id) else {
-            return if enrolled { futile.write(automatic_fence(id)) } else { Verdict::Nothing };
+        let automatic = self.automatic(id, now.monotonic);
+        let in_scope = |labels| is_in_scope(&self.settings.revisions, labels);
+        let known = self.index.find_fence(id);
+        let of_another = known.is_some_and(|fence| !in_scope(&fence.labels));
+        if of_another || (known.is_none() && self.index.find_sidecar(id).is_some_and(|left| !in_scope(&left.labels))) {
+            return Verdict::Nothing;
+        }
+        let Some(fence) = known.filter(|fence| !fence.deleting) else {
+            return match automatic {
+                Automatic::Wanted(change) if known.is_none() && futile.allows(&change) => Verdict::Write(*change),
+                _ => self.look_at_leftover(id, futile, now),
+            };
         };
-        // A Service in a Namespace that was not heard of yet: the Namespace has no say yet, so nothing is deleted in its name.
-        let decided = service.is_none() || namespace.is_some();
-        if self.settings.auto_fence && decided && !enrolled && is_automatic(&fence.labels) {
-            return futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() });
+        if matches!(automatic, Automatic::Unwanted) && is_automatic(&fence.labels) {
+            return self
+                .see_off(fence, futile, now)
+                .unwrap_or_else(|| futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() }));
         }
         let fence = fence.clone();
-        self.look_at_fence(&fence, futile, now)
+        let verdict = self.look_at_fence(&fence, futile, now);
+        match automatic {
+            Automatic::WantedUntil(until) if is_automatic(&fence.labels) => verdict.at_latest(until),
+            _ => verdict,
+        }
     }
 
     fn look_at_fence(&mut self, fence: &Fence, futile: &mut Futile, now: Now) -> Verdict {
         let learned = self.ledger.hosts(&fence.id);
         let dependencies =
             desired_dependencies(&fence.id, &fence.spec, &learned, &self.index, &self.aliases, now.unix_seconds);
+        self.interests.set(&fence.id, dependencies.interest);
         let mut domains = dependencies.domains;
         let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic);
         if let Some(second) = dependencies.next_expiry {
@@ -128,26 +167,21 @@ impl State {
             alarm = Some(alarm.map_or(at, |alarm| alarm.min(at)));
         }
 
-        if let Some(change) = self.look_at_status(fence, &domains, futile) {
-            return Verdict::Write(change);
+        let mut problems = spec_problems(&fence.id, &fence.spec, &self.index);
+        let is_told = |host: &str| learned.contains(host) || fence.spec.host.contains_key(host);
+        problems.extend(leave_out(&mut domains, is_told));
+        problems.extend(self.problems.iter().cloned());
+        let found = Found { domains: &domains, problems: &problems };
+        let mut verdict = self.look_at_status(fence, &found, futile, now);
+        if matches!(verdict, Verdict::Nothing) {
+            verdict = self.look_at_workload(fence, &domains, futile, now);
         }
-        match self.look_at_sidecar(fence, &domains, futile, now) {
-            Verdict::Nothing => alarm.map_or(Verdict::Nothing, Verdict::Wait),
-            Verdict::Wait(at) => Verdict::Wait(alarm.map_or(at, |alarm| alarm.min(at))),
-            write @ Verdict::Write(_) => write,
+        if matches!(verdict, Verdict::Nothing) {
+            verdict = self.look_at_conditions(fence, &found, futile, now);
         }
-    }
-}
-
-fn automatic_fence(id: &ObjectRef) -> Change {
-    let spec = ServiceFenceSpec {
-        enable: true,
-        workload_selector: Some(WorkloadSelector { labels: Labels::new(), from_service: true }),
-        ..ServiceFenceSpec::default()
-    };
-    Change::CreateFence {
-        id: id.clone(),
-        labels: Labels::from([(names::CREATED_BY_LABEL.to_owned(), names::FENCE_CONTROLLER.to_owned())]),
-        spec: Box::new(spec),
+        match alarm {
+            Some(alarm) => verdict.at_latest(alarm),
+            None => verdict,
+        }
     }
 }

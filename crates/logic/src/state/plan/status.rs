@@ -1,30 +1,138 @@
-//! What to write into the status of a fence.
+//! What to write into the status of a fence: what is known before its Sidecar follows from it, how it is doing after that.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lazyload_api::service_fence::{Destinations, ServiceFenceStatus};
 
-use super::Futile;
+use super::{Futile, Verdict};
+use crate::fence::budget::fit_status;
+use crate::fence::conditions::{self, Facts, SidecarState, Truncated, conditions};
+use crate::fence::sidecar::workload_labels;
 use crate::state::{Change, State};
-use crate::types::Fence;
+use crate::types::{Fence, Now};
+
+/// What a look at a fence has found out.
+pub(super) struct Found<'a> {
+    /// What `status.domains` should be.
+    pub(super) domains: &'a BTreeMap<String, Destinations>,
+    /// What cannot be used of the spec and the settings.
+    pub(super) problems: &'a [String],
+}
 
 impl State {
-    /// The write of a fence's status, if there is anything new. A status that is refused keeps nothing out of the Sidecar.
-    pub(super) fn look_at_status(
+    /// The write of a fence's status that its Sidecar has to wait for, if there is any. A status that is refused keeps nothing out of
+    /// the Sidecar.
+    pub(super) fn look_at_status(&self, fence: &Fence, found: &Found<'_>, futile: &mut Futile, now: Now) -> Verdict {
+        let (mut status, folded) = self.learned_status(fence, found);
+        if is_as_known(&status, fence) {
+            return Verdict::Nothing;
+        }
+        status.conditions = self.conditions(fence, found, folded.as_deref(), None, None, now);
+        status.observed_generation = fence.status.observed_generation;
+        let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
+        // A fence without a Sidecar does not wait for one.
+        let is_urgent = fence.spec.enable && self.index.find_sidecar(&fence.id).is_none();
+        self.paced(change, futile, if is_urgent { Duration::MAX } else { now.monotonic })
+    }
+
+    /// A write of the status, at its time.
+    fn paced(&self, change: Change, futile: &mut Futile, now: Duration) -> Verdict {
+        if !futile.allows(&change) {
+            return Verdict::Nothing;
+        }
+        let due = self.by_fence.get(change.id()).map(|work| work.status_pace.due()).unwrap_or_default();
+        if due > now { Verdict::Wait(due) } else { Verdict::Write(change) }
+    }
+
+    /// The write that tells how a fence is doing, once nothing is left to do for it.
+    pub(super) fn look_at_conditions(
         &self,
         fence: &Fence,
-        domains: &BTreeMap<String, Destinations>,
+        found: &Found<'_>,
         futile: &mut Futile,
-    ) -> Option<Change> {
+        now: Now,
+    ) -> Verdict {
+        let Some(sidecar) = self.sidecar_state(fence, found, futile) else { return Verdict::Nothing };
+        let (mut status, folded) = self.learned_status(fence, found);
+        let mut refused = None;
+        if !is_as_known(&status, fence) {
+            // It was written in vain a moment ago: the conditions at least can be told.
+            status.domains.clone_from(&fence.status.domains);
+            status.metric_status.clone_from(&fence.status.metric_status);
+            let words = self.by_fence.get(&fence.id).and_then(|work| work.refused_status.as_deref());
+            refused = Some(words.unwrap_or("it comes back different"));
+        }
+        status.conditions = self.conditions(fence, found, folded.as_deref(), Some(&sidecar), refused, now);
+        status.observed_generation = Some(fence.generation).filter(|generation| *generation > 0);
+        let same = conditions::ours(&fence.status.conditions).eq(&status.conditions);
+        if same && status.observed_generation == fence.status.observed_generation {
+            return Verdict::Nothing;
+        }
+        let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
+        self.paced(change, futile, now.monotonic)
+    }
+
+    /// What is known of a fence's dependencies, without conditions; and what of it does not fit, in a sentence.
+    fn learned_status(&self, fence: &Fence, found: &Found<'_>) -> (ServiceFenceStatus, Option<String>) {
         let mut metric_status = fence.status.metric_status.clone();
+        metric_status.retain(|key, _| !self.ledger.is_expired(&fence.id, key));
         if let Some(evidence) = self.ledger.evidence(&fence.id) {
             metric_status.extend(evidence.iter().map(|(key, count)| (key.clone(), count.clone())));
         }
-        if *domains == fence.status.domains && metric_status == fence.status.metric_status {
-            return None;
-        }
-        let status = ServiceFenceStatus { domains: domains.clone(), metric_status, visitor: BTreeMap::new() };
-        let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
-        futile.allows(&change).then_some(change)
+        let shown = fit_status(found.domains.clone(), &metric_status, &fence.spec);
+        let (_, not_carried) = self.carried(fence, found.domains);
+        let truncated = Truncated {
+            shortened: shown.shortened,
+            not_shown: shown.left_out,
+            not_carried,
+            is_full: self.ledger.is_full(&fence.id),
+        };
+        let status = ServiceFenceStatus { domains: shown.domains, metric_status, ..ServiceFenceStatus::default() };
+        (status, truncated.sentence(found.domains.len()))
     }
+
+    fn conditions(
+        &self,
+        fence: &Fence,
+        found: &Found<'_>,
+        truncated: Option<&str>,
+        sidecar: Option<&SidecarState>,
+        refused_status: Option<&str>,
+        now: Now,
+    ) -> Vec<conditions::Condition> {
+        let attempted = self.by_fence.get(&fence.id).map(|work| work.attempted.as_slice()).unwrap_or_default();
+        let facts = Facts { fence, sidecar, problems: found.problems, truncated, refused_status, attempted };
+        conditions(facts, now.unix_seconds)
+    }
+
+    /// How it stands with the Sidecar, after nothing was left to do about it; `None` if that cannot be said.
+    fn sidecar_state(&self, fence: &Fence, found: &Found<'_>, futile: &Futile) -> Option<SidecarState> {
+        if !fence.spec.enable {
+            return Some(SidecarState::Disabled);
+        }
+        let sidecar = self.index.find_sidecar(&fence.id);
+        if sidecar.is_some_and(|sidecar| sidecar.owner_uid.is_none() && !sidecar.adopt) {
+            return Some(SidecarState::Foreign);
+        }
+        if let Some(ruler) = self.claims.ruler(&fence.id) {
+            let is_served = self.is_served_by(ruler, fence, &self.carried(fence, found.domains).0);
+            return Some(SidecarState::Ruled { by: ruler.clone(), is_served });
+        }
+        let is_write = |change: &Change| matches!(change, Change::ApplySidecar { .. } | Change::AdoptSidecar { .. });
+        if futile.wanted.iter().any(is_write) {
+            let refused = self.by_fence.get(&fence.id).and_then(|work| work.refused_sidecar.clone());
+            return Some(refused.map_or(SidecarState::Overruled, SidecarState::Refused));
+        }
+        if workload_labels(&self.settings, fence, &self.index).is_none() {
+            let service = self.index.find_service(&fence.id);
+            return Some(service.map_or(SidecarState::ServiceMissing, |_| SidecarState::ServiceWithoutSelector));
+        }
+        let rules = self.claims.ruled(&fence.id).into_iter().cloned().collect();
+        sidecar.map(|_| SidecarState::Applied { rules })
+    }
+}
+
+fn is_as_known(status: &ServiceFenceStatus, fence: &Fence) -> bool {
+    status.domains == fence.status.domains && status.metric_status == fence.status.metric_status
 }

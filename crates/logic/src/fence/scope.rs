@@ -1,0 +1,35 @@
+//! In which namespaces there are automatic fences at all, before any label is asked. Source: contract 2.3 (scope gate) and D15.
+
+use crate::settings::{GlobalSidecarMode, Settings};
+use crate::types::Namespace;
+
+/// Namespaces of Kubernetes itself, fenced only if a Service asks for it.
+const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
+/// Whether a namespace may have automatic fences: it is not listed black, listed white if there is such a list, selected by a management
+/// selector if there are any, and served by a global-sidecar. One that was not heard of yet is selected by none.
+#[must_use]
+pub fn is_managed(settings: &Settings, name: &str, namespace: Option<&Namespace>) -> bool {
+    let listed = |list: &[String]| list.iter().any(|listed| listed == name);
+    if listed(&settings.black_namespaces) || settings.white_namespaces.as_deref().is_some_and(|list| !listed(list)) {
+        return false;
+    }
+    let selectors = &settings.management_selectors;
+    let labels = namespace.map(|namespace| &namespace.labels);
+    let selected = || labels.is_some_and(|labels| selectors.iter().any(|selector| selector.selects(labels)));
+    (selectors.is_empty() || selected()) && has_fallback(settings, name)
+}
+
+/// Whether unknown hosts of a fenced workload in this namespace have a global-sidecar to go to.
+#[must_use]
+pub fn has_fallback(settings: &Settings, namespace: &str) -> bool {
+    settings.mode == GlobalSidecarMode::Cluster || settings.namespaces.iter().any(|listed| listed == namespace)
+}
+
+/// Whether a namespace belongs to Kubernetes, Istio or Lazyload.
+#[must_use]
+pub fn is_system(settings: &Settings, namespace: &str) -> bool {
+    SYSTEM_NAMESPACES.contains(&namespace)
+        || [settings.istio_namespace.as_str(), &settings.slime_namespace, settings.global_sidecar_namespace()]
+            .contains(&namespace)
+}
