@@ -67,7 +67,7 @@ async fn destinations_behind_a_virtual_service_and_an_http_route_are_called_dire
         assert!(second.to_string().contains("ratings-v1"), "{second:#}");
         let cluster = format!("outbound|9080||behind-{how}.default.svc.cluster.local");
         eventually("the caller's proxy itself sends to the destination behind", SOON, || async {
-            let lines = access_log(&testbed, &caller.name, &format!("/closure-{how} "));
+            let lines = access_log(&testbed, &caller.name, &format!("\"GET /closure-{how} "));
             let last = lines.last().cloned().unwrap_or_default();
             if last.contains(&cluster) && last.contains("\" 200 ") { Ok(()) } else { Err(last) }
         })
