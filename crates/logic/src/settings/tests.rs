@@ -387,7 +387,10 @@ proptest! {
                 prop_assert!(entry.is_object() || entry.is_null());
                 prop_assert_eq!(resolved.settings.clone().at_run_time(&resolved.settings).1, Vec::<&str>::new());
             }
-            Err(error) => prop_assert!(error.path.starts_with("module") || error.path.starts_with("general"), "{}", error),
+            Err(error) => {
+                let places = ["module", "general", "metric.prometheus"];
+                prop_assert!(places.iter().any(|place| error.path.starts_with(place)), "{}", error);
+            }
         }
     }
 }
