@@ -9,6 +9,7 @@ mod controller;
 mod dependencies;
 mod history;
 mod objects;
+mod operator;
 mod outages;
 mod ownership;
 mod proxy;

@@ -14,6 +14,16 @@ pub(super) fn cluster_metadata(name: &str) -> Value {
     json!({"name": name, "labels": {names::PART_OF_LABEL: names::PART_OF}})
 }
 
+/// An object with the labels that tell whose it is.
+pub(crate) fn labelled(mut object: Value, namespace: &str, name: &str) -> Value {
+    let owner = json!({names::SLIME_BOOT_LABEL: name, names::SLIME_BOOT_NAMESPACE_LABEL: namespace});
+    if let Some(metadata) = object.get_mut("metadata") {
+        let labels = merged(metadata.get("labels").unwrap_or(&json!({})), owner);
+        set(metadata, "labels", labels);
+    }
+    object
+}
+
 /// Two maps in one; on a key of both, `above` wins.
 pub(super) fn merged(below: &Value, above: Value) -> Value {
     let mut merged = below.clone();
@@ -64,7 +74,7 @@ pub(super) fn env_from_field(name: &str, field: &str) -> Value {
 }
 
 /// Changes with the text and is the same on every platform and in every release: FNV-1a, 64 bits. No defence against forgery.
-pub(super) fn checksum(text: &str) -> String {
+pub(crate) fn checksum(text: &str) -> String {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let hash = text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
