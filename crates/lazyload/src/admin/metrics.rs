@@ -72,7 +72,7 @@ impl Metrics {
     pub fn written(&self, change: &Change, outcome: &Outcome) {
         let (name, stored) = match outcome {
             Outcome::Stored(_) => ("stored", true),
-            Outcome::Rejected => ("rejected", false),
+            Outcome::Rejected(_) => ("rejected", false),
             Outcome::Failed => ("failed", false),
         };
         self.writes.get_or_create(&WriteLabels { change: change.name(), outcome: name }).inc();

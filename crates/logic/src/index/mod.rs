@@ -128,6 +128,11 @@ impl Index {
         self.sidecars.get(id)
     }
 
+    /// Every Sidecar.
+    pub fn sidecars(&self) -> impl Iterator<Item = &Sidecar> {
+        self.sidecars.values()
+    }
+
     /// Every fence.
     pub fn fences(&self) -> impl Iterator<Item = &Fence> {
         self.fences.values()
@@ -244,7 +249,10 @@ mod tests {
                 id: ObjectRef::new("default", "a"),
                 uid: "u".into(),
                 version,
+                generation: 1,
+                created: 0,
                 labels: Labels::new(),
+                deleting: false,
                 spec: Default::default(),
                 status: Default::default(),
             };
