@@ -5,6 +5,7 @@
 pub mod boot;
 pub mod folder;
 pub mod kube;
+mod takeover;
 
 use std::future::Future;
 
