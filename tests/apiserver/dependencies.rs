@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::DEADLINE;
 use super::cluster::Cluster;
 use super::controller::Controller;
-use super::objects::comparable;
+use super::objects::{comparable, printed_status};
 use super::proxy::send;
 use crate::support::waiting::eventually;
 
@@ -67,7 +67,7 @@ async fn static_dependencies_become_the_sidecars_that_the_seed_prints() {
         }))
         .await;
     hosts_become(&cluster, "specific", &with_defaults(&["*/reviews-v2.test.svc.cluster.local", reviews])).await;
-    let status = objects.find("ServiceFence", "default", "specific").await.unwrap()["status"].clone();
+    let status = printed_status(&objects.find("ServiceFence", "default", "specific").await.unwrap());
     let behind = json!({"hosts": ["reviews.default.svc.cluster.local", "reviews-v2.test.svc.cluster.local"]});
     assert_eq!(status, json!({"domains": {"reviews.default.svc.cluster.local": behind}}));
 
@@ -114,7 +114,7 @@ async fn domain_aliases_make_the_fence_and_the_sidecar_that_the_seed_prints() {
     assert_eq!(sidecar["spec"]["workloadSelector"], json!({"labels": {"app": "ratings"}}));
     let itself = |host: &str| json!({"hosts": [host]});
     assert_eq!(
-        objects.find("ServiceFence", "default", "ratings").await.unwrap()["status"],
+        printed_status(&objects.find("ServiceFence", "default", "ratings").await.unwrap()),
         json!({
             "domains": {
                 "default.details.mailsaas": itself("default.details.mailsaas"),

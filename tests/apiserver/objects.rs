@@ -156,12 +156,30 @@ pub fn name_of(object: &Value) -> String {
     format!("{}/{}", text("namespace"), text("name"))
 }
 
+/// A fence's status as the original prints it: without how the fence is doing.
+pub fn printed_status(fence: &Value) -> Value {
+    let mut status = fence["status"].clone();
+    status.as_object_mut().unwrap().retain(|field, _| field != "conditions" && field != "observedGeneration");
+    status
+}
+
+/// The condition of a type, as `STATUS REASON`; empty if there is none.
+pub fn condition(fence: &Value, kind: &str) -> String {
+    let conditions = fence["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+    let found = conditions.iter().find(|condition| condition["type"] == kind);
+    found.map(|found| format!("{} {}", text(found, "status"), text(found, "reason"))).unwrap_or_default()
+}
+
 /// An object without what the API server adds to every one; what is left can be compared as a whole.
 pub fn comparable(object: &Value) -> Value {
     let mut object = object.clone();
     let metadata = object["metadata"].as_object_mut().unwrap();
     for field in ["creationTimestamp", "managedFields", "resourceVersion", "uid"] {
         assert!(metadata.remove(field).is_some(), "no metadata.{field}");
+    }
+    if object["status"].is_object() {
+        object["status"] = printed_status(&object);
     }
     object
 }

@@ -142,6 +142,7 @@ async fn a_malformed_object_stops_nothing() {
     learns(&cluster, &controller, "ratings").await;
     assert!(stream.send(&[(MINE, "reviews:9080")]).await);
     learns(&cluster, &controller, "reviews").await;
+    controller.counts("lazyload_objects_malformed_total{kind=\"ServiceFence\"}", 2.0).await;
     // What was known of the fence that turned bad is kept; it is read again once it is mended.
     assert!(objects.hosts("default", "turns-bad").await.unwrap()[0].starts_with("*/ratings."));
     let mended = json!({"spec": {"host": {"details": {}}}});

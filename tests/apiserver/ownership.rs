@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::DEADLINE;
 use super::cluster::Cluster;
 use super::controller::Controller;
-use super::objects::name_of;
+use super::objects::{condition, name_of};
 use super::proxy::send;
 use crate::support::waiting::eventually;
 
@@ -54,6 +54,16 @@ async fn a_users_sidecar_of_the_same_name_is_never_changed() {
         if fence["status"]["metricStatus"].is_object() { Ok(()) } else { Err("no evidence") }
     })
     .await;
+    // The user is told, at each of them.
+    for name in ["first", "second", "third"] {
+        eventually("the conflict is told", DEADLINE, || async {
+            let fence = objects.find("ServiceFence", "default", name).await.ok_or("gone".to_owned())?;
+            let told = ["Conflict", "SidecarApplied", "Ready", "SpecValid"].map(|kind| condition(&fence, kind));
+            let expected = ["True ForeignSidecar", "False ForeignSidecar", "False ForeignSidecar", "True Valid"];
+            if told == expected { Ok(()) } else { Err(format!("{name} {told:?}")) }
+        })
+        .await;
+    }
     pass_barrier(&cluster, "barrier-1").await;
     // While it does not run.
     controller.kill();

@@ -36,7 +36,19 @@ impl Stream {
 
     /// Sends one message with an entry for each request; false if the stream has ended.
     pub async fn send(&mut self, requests: &[Request<'_>]) -> bool {
-        let entries = requests.iter().map(|(caller, authority)| entry(caller, authority)).collect();
+        self.send_entries(requests.iter().map(|(caller, authority)| entry(caller, authority)).collect()).await
+    }
+
+    /// Sends one message with an entry of a caller with this SPIFFE URI in its certificate; false if the stream has ended.
+    pub async fn send_as(&mut self, identity: &str, (caller, authority): Request<'_>) -> bool {
+        let mut entry = entry(caller, authority);
+        if let Some(common) = &mut entry.common_properties {
+            common.tls_properties = Some(tls(identity));
+        }
+        self.send_entries(vec![entry]).await
+    }
+
+    async fn send_entries(&mut self, entries: Vec<data::HttpAccessLogEntry>) -> bool {
         // Envoy identifies itself in the first message of a stream.
         let identifier = (!self.sent_before).then(identifier);
         self.sent_before = true;
@@ -103,7 +115,8 @@ impl Drop for Repeating {
 }
 
 fn identifier() -> Identifier {
-    let node = core::Node { id: "sidecar~10.244.0.2~global-sidecar.mesh-operator".to_owned(), ..core::Node::default() };
+    let id = "sidecar~10.244.0.2~global-sidecar-7dd48b65c8-gc7g4.mesh-operator~mesh-operator.svc.cluster.local";
+    let node = core::Node { id: id.to_owned(), ..core::Node::default() };
     Identifier { node: Some(node), log_name: "http_envoy_accesslog".to_owned() }
 }
 
@@ -132,6 +145,14 @@ fn entry(caller: &str, authority: &str) -> data::HttpAccessLogEntry {
             ..data::HttpResponseProperties::default()
         }),
     }
+}
+
+fn tls(identity: &str) -> data::TlsProperties {
+    use data::tls_properties::CertificateProperties;
+    use data::tls_properties::certificate_properties::{SubjectAltName, subject_alt_name::San};
+    let name = SubjectAltName { san: Some(San::Uri(identity.to_owned())) };
+    let certificate = CertificateProperties { subject_alt_name: vec![name], ..CertificateProperties::default() };
+    data::TlsProperties { peer_certificate_properties: Some(certificate), ..data::TlsProperties::default() }
 }
 
 fn address(ip: &str, port: u32) -> Option<core::Address> {

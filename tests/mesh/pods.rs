@@ -26,7 +26,15 @@ impl Pod {
     /// # Panics
     /// There is none.
     pub fn find(testbed: &Testbed, selector: &str) -> Self {
-        let list = testbed.get(&["pods", "-n", "default", "-l", selector]).expect("pods");
+        Self::find_in(testbed, "default", selector, 9080)
+    }
+
+    /// The first running pod of a namespace with a label, and the port that is asked.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn find_in(testbed: &Testbed, namespace: &str, selector: &str, port: u16) -> Self {
+        let list = testbed.get(&["pods", "-n", namespace, "-l", selector]).expect("pods");
         let running = list["items"]
             .as_array()
             .into_iter()
@@ -36,8 +44,18 @@ impl Pod {
         let address = pod["status"]["podIP"].as_str().and_then(|ip| ip.parse().ok()).expect("podIP");
         Self {
             name: pod["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-            address: SocketAddr::new(address, 9080),
+            address: SocketAddr::new(address, port),
         }
+    }
+
+    /// Its address.
+    pub fn ip(&self) -> String {
+        self.address.ip().to_string()
+    }
+
+    /// Its address with another port.
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), port)
     }
 
     /// What the application answers.
@@ -45,13 +63,20 @@ impl Pod {
     /// # Errors
     /// It does not answer, or not with JSON.
     pub async fn ask(&self, path_and_query: &str) -> anyhow::Result<Value> {
+        let text = self.text(path_and_query).await?;
+        serde_json::from_str(&text).with_context(|| format!("{}{path_and_query}: {text}", self.name))
+    }
+
+    /// The same as text.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn text(&self, path_and_query: &str) -> anyhow::Result<String> {
         let uri: hyper::Uri = format!("http://{}{path_and_query}", self.address).parse()?;
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
         let answer = client.get(uri).await.with_context(|| format!("{}{path_and_query}", self.name))?;
-        let status = answer.status();
         let body = answer.into_body().collect().await?.to_bytes();
-        serde_json::from_slice(&body)
-            .with_context(|| format!("{}{path_and_query}: {status}: {}", self.name, String::from_utf8_lossy(&body)))
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Starts a steady load; [`Pod::stop_load`] ends it.

@@ -2,6 +2,7 @@
 //! Never decides or touches anything; types and their (de)serialisation only.
 //! Next: `lazyload-logic`, which thinks in these words.
 
+mod condition;
 pub mod istio;
 pub mod names;
 pub mod service_fence;

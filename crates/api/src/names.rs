@@ -16,6 +16,8 @@ pub const SERVICE_FENCED_LABEL: &str = "slime.io/serviceFenced";
 pub const CREATED_BY_LABEL: &str = "app.kubernetes.io/created-by";
 /// Value of [`CREATED_BY_LABEL`] on fences that the controller made.
 pub const FENCE_CONTROLLER: &str = "fence-controller";
+/// Annotation by which a user hands a Sidecar over to the fence of its name: `"true"`.
+pub const ADOPT_ANNOTATION: &str = "lazyload.slime.io/adopt";
 /// Istio's revision label.
 pub const REVISION_LABEL: &str = "istio.io/rev";
 
@@ -64,6 +66,12 @@ pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
 
 /// Annotation on pods: changes with the configuration that the pod reads only when it starts.
 pub const CONFIG_CHECKSUM_ANNOTATION: &str = "lazyload.slime.io/config-checksum";
+/// Label on a Sidecar that has outlived its fence for a moment, so that no request is lost: it has no owner, and is ours to remove.
+pub const LEAVING_LABEL: &str = "lazyload.slime.io/leaving";
+/// Name of the port of a Sidecar's listener that brings clusters and no routes.
+pub const INERT_LISTENER: &str = "lazyload-clusters";
+/// Its number; nothing listens there.
+pub const INERT_LISTENER_PORT: u16 = 15999;
 /// Label and annotation by which Istio decides on injection.
 pub const INJECT_LABEL: &str = "sidecar.istio.io/inject";
 /// Label of every object of the product.

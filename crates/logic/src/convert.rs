@@ -13,6 +13,9 @@ use crate::types::{EndpointSlice, Fence, Labels, Namespace, Object, ObjectRef, P
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
+/// The service account of a pod that names none.
+const DEFAULT_ACCOUNT: &str = "default";
+
 /// An object that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
@@ -103,8 +106,16 @@ pub fn pod(object: &core::Pod) -> Option<Pod> {
         addresses.sort_unstable();
         addresses.dedup();
     }
-    let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
-    Some(Pod { id: id(&object.metadata)?, labels: labels(&object.metadata), addresses, created })
+    let created = created(&object.metadata);
+    let named =
+        object.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).filter(|name| !name.is_empty());
+    Some(Pod {
+        id: id(&object.metadata)?,
+        labels: labels(&object.metadata),
+        account: named.unwrap_or(DEFAULT_ACCOUNT).into(),
+        addresses,
+        created,
+    })
 }
 
 /// An EndpointSlice; `None` if it has no name or belongs to no Service. Addresses of pods are left out: pods speak for themselves, and
@@ -132,13 +143,22 @@ pub fn fence(object: service_fence::ServiceFence) -> Option<Fence> {
         id: id(&object.metadata)?,
         uid: object.metadata.uid.clone().unwrap_or_default(),
         version: version(&object.metadata),
+        generation: object.metadata.generation.unwrap_or(0),
+        created: created(&object.metadata),
         labels: labels(&object.metadata),
+        deleting: is_deleting(&object.metadata),
         spec: object.spec,
         status: object.status.unwrap_or_default(),
     })
 }
 
-/// A Sidecar; `None` without a name. It is ours if a ServiceFence of the same name is its controller.
+/// Whether an object is being deleted with everything that it owns: its user can also have asked for that to stay.
+fn is_deleting(metadata: &ObjectMeta) -> bool {
+    metadata.deletion_timestamp.is_some()
+        && !metadata.finalizers.iter().flatten().any(|finalizer| finalizer == "orphan")
+}
+
+/// A Sidecar; `None` without a name. It is ours if a ServiceFence of the same name is its controller, or if it has our mark and no owner.
 #[must_use]
 pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
     let id = id(&object.metadata)?;
@@ -148,11 +168,16 @@ pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
         .iter()
         .flatten()
         .find(|owner| owner.kind == names::FENCE_KIND && owner.name == *id.name && owner.controller == Some(true));
+    let owner_uid = owner.map(|owner| owner.uid.clone()).or_else(|| {
+        let marked = object.metadata.labels.iter().flatten().any(|(key, _)| key == names::LEAVING_LABEL);
+        let alone = object.metadata.owner_references.iter().flatten().next().is_none();
+        (marked && alone).then(String::new)
+    });
     Some(Sidecar {
         uid: object.metadata.uid.clone().unwrap_or_default(),
         version: version(&object.metadata),
         labels: labels(&object.metadata),
-        owner_uid: owner.map(|owner| owner.uid.clone()),
+        owner_uid,
         spec: object.spec,
         id,
     })
@@ -171,6 +196,11 @@ fn id(metadata: &ObjectMeta) -> Option<ObjectRef> {
 
 fn labels(metadata: &ObjectMeta) -> Labels {
     metadata.labels.clone().unwrap_or_default()
+}
+
+/// When an object was created (Unix seconds); 0 where that is unknown.
+fn created(metadata: &ObjectMeta) -> i64 {
+    metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
 }
 
 /// Kubernetes documents resource versions as comparable integers since 1.35, and they were before; 0 where there is none.

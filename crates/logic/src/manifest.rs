@@ -26,8 +26,10 @@ pub fn body(change: &Change) -> Option<Value> {
             let mut metadata = json!({
                 "namespace": &*id.namespace,
                 "name": &*id.name,
-                "ownerReferences": [owner(id, owner_uid)],
             });
+            if let (Some(metadata), Some(owner_uid)) = (metadata.as_object_mut(), owner_uid) {
+                metadata.insert("ownerReferences".to_owned(), json!([owner(id, owner_uid)]));
+            }
             if let Some(metadata) = metadata.as_object_mut().filter(|_| !labels.is_empty()) {
                 metadata.insert("labels".to_owned(), json!(labels));
             }

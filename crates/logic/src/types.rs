@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lazyload_api::istio::{SidecarSpec, VirtualServiceSpec};
+use lazyload_api::names;
 use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
 
 /// Labels of an object or a selector.
@@ -70,6 +71,8 @@ pub struct Pod {
     pub id: ObjectRef,
     /// Its labels.
     pub labels: Labels,
+    /// Its service account: with its namespace, who it is by its certificate.
+    pub account: Arc<str>,
     /// Its addresses; empty for pods that share the node's network, whose calls cannot be attributed by address.
     pub addresses: Vec<IpAddr>,
     /// When it was created (Unix seconds): of two pods that claim an address, the newer one has it.
@@ -96,8 +99,14 @@ pub struct Fence {
     pub uid: String,
     /// Its resource version; an event with a lower one is old news.
     pub version: u64,
+    /// Counts the changes of its spec.
+    pub generation: i64,
+    /// When it was created (Unix seconds).
+    pub created: i64,
     /// Its labels.
     pub labels: Labels,
+    /// It is being deleted, and its Sidecar with it.
+    pub deleting: bool,
     /// What its user wants.
     pub spec: ServiceFenceSpec,
     /// What is known.
@@ -115,10 +124,19 @@ pub struct Sidecar {
     pub version: u64,
     /// Its labels.
     pub labels: Labels,
-    /// The uid of the fence of the same name that owns it; `None` for a Sidecar that is not ours.
+    /// The uid of the fence of the same name that owns it; empty for one of ours that outlives its fence for a moment; `None` for a
+    /// Sidecar that is not ours.
     pub owner_uid: Option<String>,
     /// Its spec.
     pub spec: SidecarSpec,
+}
+
+impl Sidecar {
+    /// Whether it is ours, without an owner, and to be removed as soon as nobody notices.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.owner_uid.is_some() && self.labels.contains_key(names::LEAVING_LABEL)
+    }
 }
 
 /// A VirtualService.

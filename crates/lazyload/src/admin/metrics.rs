@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lazyload_logic::observation::Skipped;
 use lazyload_logic::state::{Change, Event, Learned, Outcome};
+use lazyload_logic::types::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -25,9 +26,12 @@ pub struct Metrics {
     fence_refreshes: Gauge,
     fence_deletions: Gauge,
     events: Family<EventLabels, Counter>,
+    malformed: Family<KindLabels, Counter>,
     writes: Family<WriteLabels, Counter>,
     learned_hosts: Gauge,
     learned_known: Gauge,
+    learned_verified: Gauge,
+    learned_unverified: Gauge,
     learned_skipped: Family<ReasonLabels, Gauge>,
     observed: Arc<Counters>,
 }
@@ -35,6 +39,11 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EventLabels {
     event: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,11 +77,16 @@ impl Metrics {
         self.events.get_or_create(&EventLabels { event }).inc();
     }
 
+    /// Counts news of an object of this kind that cannot be read.
+    pub fn malformed(&self, kind: Kind) {
+        self.malformed.get_or_create(&KindLabels { kind: kind.name() }).inc();
+    }
+
     /// Counts a write and what became of it.
     pub fn written(&self, change: &Change, outcome: &Outcome) {
         let (name, stored) = match outcome {
             Outcome::Stored(_) => ("stored", true),
-            Outcome::Rejected => ("rejected", false),
+            Outcome::Rejected(_) => ("rejected", false),
             Outcome::Failed => ("failed", false),
         };
         self.writes.get_or_create(&WriteLabels { change: change.name(), outcome: name }).inc();
@@ -92,6 +106,8 @@ impl Metrics {
     pub fn learned(&self, learned: &Learned) {
         self.learned_hosts.set(clamped(learned.hosts));
         self.learned_known.set(clamped(learned.known));
+        self.learned_verified.set(clamped(learned.verified));
+        self.learned_unverified.set(clamped(learned.unverified));
         for (reason, count) in &learned.skipped {
             self.learned_skipped.get_or_create(&ReasonLabels { reason }).set(clamped(*count));
         }
@@ -113,10 +129,21 @@ impl Metrics {
             ("lazyload_servicefence_deletions", "Fences deleted", &self.fence_deletions),
             ("lazyload_learned_hosts", "Hosts that were new for a caller", &self.learned_hosts),
             ("lazyload_learned_known", "Calls that told nothing new", &self.learned_known),
+            (
+                "lazyload_calls_verified",
+                "Calls whose caller's certificate agrees with its address",
+                &self.learned_verified,
+            ),
+            ("lazyload_calls_unverified", "Calls put down to a caller by its address alone", &self.learned_unverified),
         ] {
             registry.register(name, help, gauge.clone());
         }
         registry.register("lazyload_events", "Events that the engine took in", self.events.clone());
+        registry.register(
+            "lazyload_objects_malformed",
+            "News of objects that cannot be read, by kind",
+            self.malformed.clone(),
+        );
         registry.register("lazyload_writes", "Writes by change and outcome", self.writes.clone());
         registry.register("lazyload_calls_skipped", "Calls left out, by reason", self.learned_skipped.clone());
         self.register_observed(&mut registry);

@@ -29,7 +29,7 @@ impl FolderWriter {
             Err(error) => {
                 let again = error.is_passing();
                 tracing::warn!(error = &error as &dyn std::error::Error, again, "not written");
-                if again { Outcome::Failed } else { Outcome::Rejected }
+                if again { Outcome::Failed } else { Outcome::Rejected(error.to_string()) }
             }
         }
     }

@@ -84,6 +84,10 @@ impl KubeWriter {
                 // Server-side apply would merge into a Sidecar that somebody made a moment ago, and own it: creation cannot.
                 convert::sidecar(self.create(change, body).await?).map(Object::Sidecar)
             }
+            (Change::ApplySidecar { uid: Some(_), owner_uid: None, .. }, Some(body)) => {
+                let stored = self.disown_sidecar(id, body).await.map_err(refused)?;
+                convert::sidecar(stored).map(Object::Sidecar)
+            }
             (Change::ApplySidecar { uid: Some(_), .. }, Some(body)) => {
                 let stored = self.apply_sidecar(id, &body).await.map_err(refused)?;
                 convert::sidecar(stored).map(Object::Sidecar)
@@ -137,6 +141,16 @@ impl KubeWriter {
         applied
     }
 
+    /// Changes a Sidecar of ours so that it outlives its owner. In one request, whoever owns which field, because Kubernetes is about to
+    /// remove the Sidecar; and only the one with the uid in the body.
+    async fn disown_sidecar(&self, id: &ObjectRef, mut body: Value) -> kube::Result<Sidecar> {
+        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("ownerReferences".to_owned(), Value::Null);
+        }
+        let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.api::<Sidecar>(id).patch(&id.name, &params, &Patch::Merge(&body)).await
+    }
+
     /// Makes what we own by creation ours by application, or else applying could never remove a label again. Returns whether there was
     /// something to do; somebody else's write in between is left for the next time.
     async fn own_by_apply(&self, id: &ObjectRef, stored: &Sidecar) -> kube::Result<bool> {
@@ -184,8 +198,15 @@ impl Writer for KubeWriter {
                 tracing::info!(change = change.name(), fence = %change.id(), "written");
                 Outcome::Stored(stored.map(Box::new))
             }
+            Err(error) if is_too_late(change, &error) => {
+                tracing::debug!(
+                    error = error.brief(),
+                    "not written: it is gone already, with its namespace or by its owner's end"
+                );
+                Outcome::Rejected(error.brief())
+            }
             Err(error) => {
-                let outcome = outcome_of(change, &error);
+                let outcome = outcome_of(&error);
                 let again = matches!(outcome, Outcome::Failed);
                 tracing::warn!(error = error.brief(), again, "not written");
                 outcome
@@ -194,13 +215,17 @@ impl Writer for KubeWriter {
     }
 }
 
-/// Whether a stored Sidecar has an owner or a pod label that the body does not have. Lists such as the hosts are replaced as a whole.
+/// Whether a stored Sidecar has an owner, a pod label or our mark that the body does not have. Lists such as the hosts are replaced as a
+/// whole.
 fn has_more_than(stored: &Sidecar, body: &Value) -> bool {
     let owners = body.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let wanted = |uid: &str| owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid));
     let labels = body.pointer("/spec/workloadSelector/labels");
     let selector = stored.spec.workload_selector.iter();
-    stored.metadata.owner_references.iter().flatten().any(|owner| !wanted(&owner.uid))
+    let marked = |labels: Option<&Value>| labels.is_some_and(|labels| labels.get(names::LEAVING_LABEL).is_some());
+    let was_marked = stored.metadata.labels.iter().flatten().any(|(key, _)| key == names::LEAVING_LABEL);
+    was_marked && !marked(body.pointer("/metadata/labels"))
+        || stored.metadata.owner_references.iter().flatten().any(|owner| !wanted(&owner.uid))
         || selector.flat_map(|it| it.labels.keys()).any(|key| labels.is_none_or(|labels| labels.get(key).is_none()))
 }
 
@@ -221,18 +246,34 @@ fn as_applied(mut entries: Vec<ManagedFieldsEntry>) -> Option<Vec<ManagedFieldsE
     Some(entries)
 }
 
-/// What the API server refuses for what it is (400, 422, a conflict with somebody's Sidecar) is not tried again as it is. A missing
-/// permission (403) may be granted any moment, so that is.
-fn outcome_of(change: &Change, error: &ApplyError) -> Outcome {
+/// Whether a farewell is refused because nobody is left to bid it to: the Sidecar is gone or not ours any more, or its namespace is being
+/// deleted, in which nothing can be made.
+fn is_too_late(change: &Change, error: &ApplyError) -> bool {
+    let ApplyError::Refused { source, .. } = error else { return false };
+    let kube::Error::Api(status) = &**source else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let terminating = causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating");
+    matches!(change, Change::ApplySidecar { owner_uid: None, .. }) && (terminating || [404, 409].contains(&status.code))
+}
+
+/// What the API server refuses for what it is (400, 422, an object that is too large) is not tried again as it is. A missing permission
+/// (403) may be granted any moment, so that is. So is a conflict (409): somebody was faster, and the news of it changes the plan.
+fn outcome_of(error: &ApplyError) -> Outcome {
     match error {
-        ApplyError::Body { .. } => Outcome::Rejected,
+        ApplyError::Body { source, .. } => Outcome::Rejected(source.to_string()),
         ApplyError::TimedOut { .. } => Outcome::Failed,
         ApplyError::Refused { source, .. } => match &**source {
-            kube::Error::Api(status) => match (status.code, change) {
-                (400 | 422, _) | (409, Change::ApplySidecar { .. }) => Outcome::Rejected,
+            kube::Error::Api(status) => match status.code {
+                400 | 413 | 422 => Outcome::Rejected(status.message.clone()),
+                500 if is_too_large(&status.message) => Outcome::Rejected(status.message.clone()),
                 _ => Outcome::Failed,
             },
             _ => Outcome::Failed,
         },
     }
+}
+
+/// What the API server passes on when etcd, or its client in the API server, does not take an object for its size.
+fn is_too_large(message: &str) -> bool {
+    message.contains("request is too large") || message.contains("message larger than max")
 }

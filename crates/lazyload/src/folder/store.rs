@@ -153,7 +153,8 @@ impl Store {
             let owner = stored.value.pointer("/metadata/ownerReferences/0/uid").and_then(Value::as_str);
             *kind == Kind::Sidecar
                 && stored.origin == Origin::Generated
-                && owner.is_none_or(|owner| !fences.contains(owner))
+                // One without an owner is on its way out; it is the controller that removes it.
+                && owner.is_some_and(|owner| !fences.contains(owner))
         });
         let orphans: Vec<ObjectRef> = orphans.map(|((_, id), _)| id.clone()).collect();
         for id in orphans {

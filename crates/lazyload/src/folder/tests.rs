@@ -47,10 +47,11 @@ fn create_sidecar(folder: &Folder) -> Change {
     let fence = folder.manifest(Kind::Fence, &a()).unwrap();
     Change::ApplySidecar {
         id: a(),
-        owner_uid: fence["metadata"]["uid"].as_str().unwrap().to_owned(),
+        owner_uid: Some(fence["metadata"]["uid"].as_str().unwrap().to_owned()),
         labels: Labels::new(),
         spec: serde_json::from_value(json!({"egress": [{"hosts": ["istio-system/*"]}]})).unwrap(),
         uid: None,
+        begins: true,
     }
 }
 
@@ -177,8 +178,8 @@ fn a_sidecar_of_the_users_is_not_overwritten() {
     let (_directory, folder) = mk_folder(&[("mine.yaml", &format!("{FENCE}---\n{theirs}"))]);
     folder.rescan();
     assert!(matches!(folder.write(&create_sidecar(&folder)), Err(FolderError::Exists { .. })));
-    let Change::ApplySidecar { id, owner_uid, labels, spec, .. } = create_sidecar(&folder) else { panic!() };
-    let of_another = Change::ApplySidecar { id, owner_uid, labels, spec, uid: Some("another".to_owned()) };
+    let Change::ApplySidecar { id, owner_uid, labels, spec, begins, .. } = create_sidecar(&folder) else { panic!() };
+    let of_another = Change::ApplySidecar { id, owner_uid, labels, spec, uid: Some("another".to_owned()), begins };
     assert!(matches!(folder.write(&of_another), Err(FolderError::Exists { .. })));
 }
 

@@ -120,7 +120,8 @@ pub(super) fn mk_message(entries: &[(IpAddr, &str, u16)]) -> Bytes {
         }
     };
     let message = wire::StreamAccessLogsMessage {
-        identifier: Some(wire::Identifier { log_name: LOG_NAME.to_vec() }),
+        identifier: Some(wire::Identifier { node: None, log_name: LOG_NAME.to_vec() }),
+        tcp_logs: None,
         http_logs: Some(wire::HttpLogs { log_entry: entries.iter().map(mk_entry).collect() }),
     };
     message.encode_to_vec().into()

@@ -1,18 +1,18 @@
 //! The life of one access-log message: scan, judge, count within the message, absorb what was passed on a moment ago, pass on
 //! the rest at once. Everything here belongs to one stream; streams share nothing but the channel and the counters.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use lazyload_logic::observation::{Call, Host, Skipped, pair_of};
+use lazyload_logic::observation::{Call, Identity, Pair, Skipped, pair_of};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::counters::{Counters, Tally};
 use super::scan::{Bad, Scanned, scan};
 use super::seen::{Limits, Seen};
+use super::sender::is_other_proxy;
 
 /// Most new pairs that one message is trusted to tell; more are counted as overflow.
 const MAX_PAIRS: usize = 4096;
@@ -27,15 +27,17 @@ pub(super) struct Intake {
     seen: Seen,
     calls: mpsc::Sender<Vec<Call>>,
     counters: Arc<Counters>,
+    /// The stream is another proxy's: its first message said so.
+    other_proxy: bool,
 }
 
 /// The new pairs of a message, with their counts.
-type Fresh<'a> = HashMap<(IpAddr, Host<'a>), u64, foldhash::quality::RandomState>;
+type Fresh<'a> = HashMap<Pair<'a>, u64, foldhash::quality::RandomState>;
 
 impl Intake {
     /// For a stream that begins now.
     pub(super) fn new(calls: mpsc::Sender<Vec<Call>>, counters: Arc<Counters>, limits: Limits, now: Instant) -> Self {
-        Self { seen: Seen::new(limits, now), calls, counters }
+        Self { seen: Seen::new(limits, now), calls, counters, other_proxy: false }
     }
 
     /// Takes a message; its new pairs are passed on together, ordered by caller and host.
@@ -44,6 +46,7 @@ impl Intake {
     /// The receiver has ended.
     pub(super) fn take(&mut self, message: &[u8], now: Instant) -> Result<(), ReceiverGone> {
         self.seen.turn(now);
+        self.other_proxy |= is_other_proxy(message);
         let mut tally = Tally::default();
         let mut fresh = Fresh::default();
         for scanned in scan(message) {
@@ -52,6 +55,10 @@ impl Intake {
                 Err(Bad::Entry) => {
                     tally.entries += 1;
                     tally.skip(Skipped::EntryMalformed);
+                }
+                Err(Bad::Tcp) => {
+                    tally.entries += 1;
+                    tally.skip(Skipped::NotHttp);
                 }
                 Err(Bad::Message) => tally.malformed = true,
             }
@@ -63,21 +70,24 @@ impl Intake {
 
     fn judge<'a>(&self, scanned: &Scanned<'a>, fresh: &mut Fresh<'a>, tally: &mut Tally) {
         tally.entries += 1;
-        let (caller, host) = match pair_of(&scanned.entry) {
+        if self.other_proxy {
+            return tally.skip(Skipped::OtherProxy);
+        }
+        let pair = match pair_of(&scanned.entry) {
             Ok(pair) => pair,
             Err(reason) => return tally.skip(reason),
         };
-        if self.seen.contains(caller, host.as_str()) {
+        if self.seen.contains(&pair) {
             tally.absorbed += 1;
             return;
         }
-        if fresh.len() >= MAX_PAIRS && !fresh.contains_key(&(caller, host.clone())) {
+        if fresh.len() >= MAX_PAIRS && !fresh.contains_key(&pair) {
             tally.overflow += 1;
             return;
         }
-        let (peer, response_code) = (scanned.peer, scanned.response_code);
-        tracing::trace!(%caller, %host, peer, response_code, "a call");
-        *fresh.entry((caller, host)).or_default() += 1;
+        let (peer, response_code) = (scanned.entry.peer, scanned.response_code);
+        tracing::trace!(caller = %pair.caller, host = %pair.host, peer, response_code, "a call");
+        *fresh.entry(pair).or_default() += 1;
     }
 
     /// Passes pairs on; only what was passed on counts as seen, so that the next entry of another pair tries again.
@@ -93,11 +103,14 @@ impl Intake {
         };
         let mut calls: Vec<Call> = fresh
             .into_iter()
-            .map(|((caller, host), count)| Call { caller, authority: host.into_string(), count })
+            .map(|(Pair { caller, peer, host }, count)| {
+                let peer = peer.as_ref().map(Identity::to_owned);
+                Call { caller, peer, authority: host.into_string(), count }
+            })
             .collect();
-        calls.sort_unstable_by(|a, b| (a.caller, &a.authority).cmp(&(b.caller, &b.authority)));
+        calls.sort_unstable_by(|a, b| (a.caller, &a.authority, &a.peer).cmp(&(b.caller, &b.authority, &b.peer)));
         for call in &calls {
-            if !self.seen.insert(call.caller, &call.authority, now) {
+            if !self.seen.insert(call, now) {
                 tally.forgotten_early += 1;
             }
         }
@@ -112,7 +125,10 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
+    use prost::Message;
+
     use super::super::client::mk_message;
+    use super::super::wire;
     use super::*;
 
     fn mk_intake(capacity: usize) -> (Intake, mpsc::Receiver<Vec<Call>>, Arc<Counters>, Instant) {
@@ -189,6 +205,89 @@ mod tests {
             assert_eq!(count, u64::from(expected), "{}", reason.name());
         }
         assert_eq!((counters.entries.load(Relaxed), counters.messages_malformed.load(Relaxed)), (4, 1));
+    }
+
+    /// An entry of pod 172.17.0.11 that asked for details, before it is changed.
+    fn mk_entry(identity: Option<&str>, change: impl FnOnce(&mut wire::HttpEntry)) -> wire::HttpEntry {
+        let message = mk(&[("172.17.0.11", "details")]);
+        let message = wire::StreamAccessLogsMessage::decode(message.as_slice()).unwrap();
+        let mut entry = message.http_logs.unwrap().log_entry.remove(0);
+        let names = identity.map(|uri| wire::SubjectAltName { san: Some(wire::San::Uri(uri.into())) });
+        let certificate = wire::Certificate { subject_alt_name: names.into_iter().collect() };
+        let tls = wire::Tls { peer_certificate_properties: Some(certificate) };
+        entry.common_properties.as_mut().unwrap().tls_properties = Some(tls);
+        change(&mut entry);
+        entry
+    }
+
+    fn mk_stream_message(node: Option<&str>, entries: Vec<wire::HttpEntry>) -> Vec<u8> {
+        let node = node.map(|id| wire::Node { id: id.into() });
+        let message = wire::StreamAccessLogsMessage {
+            identifier: node.map(|node| wire::Identifier { node: Some(node), log_name: b"log".to_vec() }),
+            http_logs: Some(wire::HttpLogs { log_entry: entries }),
+            tcp_logs: None,
+        };
+        message.encode_to_vec()
+    }
+
+    #[test]
+    fn a_call_carries_the_callers_identity_and_one_of_another_identity_is_another_call() {
+        let (mut intake, mut calls, counters, start) = mk_intake(8);
+        let [true_one, forged] = ["spiffe://cluster.local/ns/default/sa/web", "spiffe://cluster.local/ns/evil/sa/web"]
+            .map(|identity| mk_stream_message(None, vec![mk_entry(Some(identity), |_| ())]));
+        intake.take(&forged, start).unwrap();
+        intake.take(&true_one, start).unwrap();
+        intake.take(&true_one, start).unwrap();
+        intake.take(&mk_stream_message(None, vec![mk_entry(None, |_| ())]), start).unwrap();
+        let mut peers = Vec::new();
+        while let Ok(batch) = calls.try_recv() {
+            peers.extend(batch.into_iter().map(|call| call.peer));
+        }
+        let [Some(forged), Some(true_one), None] = &peers[..] else { panic!("{peers:?}") };
+        assert!(forged.is("evil", "web") && true_one.is("default", "web"));
+        assert_eq!(counters.absorbed.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn of_a_message_with_all_kinds_of_entries_the_calls_are_passed_and_each_other_is_counted() {
+        let (mut intake, mut calls, counters, start) = mk_intake(8);
+        let cluster = |cluster: &'static str| {
+            move |entry: &mut wire::HttpEntry| {
+                entry.common_properties.as_mut().unwrap().upstream_cluster = cluster.into();
+            }
+        };
+        let entries = vec![
+            mk_entry(None, cluster("outbound|9080||details.default.svc.cluster.local")),
+            mk_entry(Some("spiffe://cluster.local/web"), |_| ()),
+            mk_entry(None, |_| ()),
+            mk_entry(None, cluster("PassthroughCluster")),
+            mk_entry(None, |entry| entry.common_properties = None),
+            mk_entry(None, |entry| entry.request = None),
+        ];
+        let mut message = mk_stream_message(None, entries);
+        message.extend([0x1a, 0x04, 0x0a, 0x00, 0x0a, 0x00]); // two entries of connections
+        intake.take(&message, start).unwrap();
+        assert_eq!(told(&calls.try_recv().unwrap()), ["172.17.0.11 details 1"]);
+        for (reason, count) in Skipped::ALL.map(|reason| (reason, counters.skipped(reason))) {
+            let expected = match reason {
+                Skipped::NotInbound => 3,
+                Skipped::NotHttp => 2,
+                Skipped::IdentityMalformed | Skipped::NoAuthority => 1,
+                _ => 0,
+            };
+            assert_eq!(count, expected, "{}", reason.name());
+        }
+        assert_eq!(counters.entries.load(Relaxed), 8);
+    }
+
+    #[test]
+    fn another_proxys_stream_tells_nothing_and_says_so() {
+        let (mut intake, mut calls, counters, start) = mk_intake(8);
+        let node = "sidecar~172.17.0.11~details-v1-79f774bdb9-6vzj6.default~default.svc.cluster.local";
+        intake.take(&mk_stream_message(Some(node), vec![mk_entry(None, |_| ())]), start).unwrap();
+        intake.take(&mk_stream_message(None, vec![mk_entry(None, |_| ())]), start).unwrap();
+        assert!(calls.try_recv().is_err());
+        assert_eq!(counters.skipped(Skipped::OtherProxy), 2, "Envoy names itself in the first message only");
     }
 
     #[test]

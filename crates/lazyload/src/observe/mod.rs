@@ -8,6 +8,7 @@ mod fields;
 mod intake;
 mod scan;
 mod seen;
+mod sender;
 mod server;
 mod wire;
 

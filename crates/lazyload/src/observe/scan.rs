@@ -2,8 +2,8 @@
 //!
 //! | message (package `envoy.`…)                             | field                              | number |
 //! |---------------------------------------------------------|------------------------------------|--------|
-//! | `service.accesslog.v3.StreamAccessLogsMessage`          | `http_logs`                        | 2      |
-//! | `…HTTPAccessLogEntries`                                 | `log_entry` (repeated)             | 1      |
+//! | `service.accesslog.v3.StreamAccessLogsMessage`          | `http_logs`, `tcp_logs`            | 2, 3   |
+//! | `…HTTPAccessLogEntries`, `…TCPAccessLogEntries`         | `log_entry` (repeated)             | 1      |
 //! | `data.accesslog.v3.HTTPAccessLogEntry`                  | `common_properties`                | 1      |
 //! |                                                         | `request`                          | 3      |
 //! |                                                         | `response`                         | 4      |
@@ -23,7 +23,7 @@
 //! As every decoder does: of a repeated single field the last value counts, repeated sub-messages merge, of alternatives the
 //! last one counts. Unlike a decoder: an entry that is malformed costs that entry alone.
 
-use lazyload_logic::observation::{Caller, Entry};
+use lazyload_logic::observation::{Caller, Entry, identity};
 
 use super::fields::{Fields, Malformed, Value};
 
@@ -32,8 +32,6 @@ use super::fields::{Fields, Malformed, Value};
 pub(super) struct Scanned<'a> {
     /// What decisions are made from.
     pub(super) entry: Entry<'a>,
-    /// The caller's SPIFFE identity, where its proxy spoke mTLS.
-    pub(super) peer: Option<&'a str>,
     /// The answer's status code; 0 where there was none.
     pub(super) response_code: u32,
 }
@@ -43,20 +41,24 @@ pub(super) struct Scanned<'a> {
 pub(super) enum Bad {
     /// One entry.
     Entry,
+    /// One entry, because it is of a connection and not of a request.
+    Tcp,
     /// The message around the entries; some may be lost.
     Message,
 }
 
-/// The HTTP entries of a `StreamAccessLogsMessage`.
+/// The entries of a `StreamAccessLogsMessage`.
 pub(super) fn scan(message: &[u8]) -> Entries<'_> {
-    Entries { message: Fields::new(message), http_logs: Fields::new(&[]) }
+    Entries { message: Fields::new(message), logs: Fields::new(&[]), tcp: false }
 }
 
 /// See [`scan`].
 #[derive(Clone, Debug)]
 pub(super) struct Entries<'a> {
     message: Fields<'a>,
-    http_logs: Fields<'a>,
+    /// The entries of the field that is being read.
+    logs: Fields<'a>,
+    tcp: bool,
 }
 
 impl<'a> Iterator for Entries<'a> {
@@ -64,13 +66,17 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.http_logs.next() {
+            match self.logs.next() {
+                Some(Ok((1, _))) if self.tcp => return Some(Err(Bad::Tcp)),
                 Some(Ok((1, value))) => return Some(read_entry(value).map_err(|Malformed| Bad::Entry)),
                 Some(Ok(_)) => {}
                 Some(Err(Malformed)) => return Some(Err(Bad::Message)),
                 None => match self.message.next()? {
-                    Ok((2, Value::Bytes(http_logs))) => self.http_logs = Fields::new(http_logs),
-                    Ok((2, _)) | Err(Malformed) => return Some(Err(Bad::Message)),
+                    Ok((field @ (2 | 3), Value::Bytes(logs))) => {
+                        self.logs = Fields::new(logs);
+                        self.tcp = field == 3;
+                    }
+                    Ok((2 | 3, _)) | Err(Malformed) => return Some(Err(Bad::Message)),
                     Ok(_) => {}
                 },
             }
@@ -113,8 +119,12 @@ fn read_entry(value: Value<'_>) -> Result<Scanned<'_>, Malformed> {
         RawCaller::Socket(address) => Caller::Address(text(address)?),
     };
     Ok(Scanned {
-        entry: Entry { caller, upstream_cluster: text(raw.upstream_cluster)?, authority: text(raw.authority)? },
-        peer: raw.peer.and_then(|uri| std::str::from_utf8(uri).ok()),
+        entry: Entry {
+            caller,
+            peer: raw.peer.map(text).transpose()?,
+            upstream_cluster: text(raw.upstream_cluster)?,
+            authority: text(raw.authority)?,
+        },
         response_code: raw.response_code,
     })
 }
@@ -162,8 +172,12 @@ impl<'a> Raw<'a> {
             let (5, certificate) = field? else { continue };
             for field in Fields::new(certificate.bytes()?) {
                 let (1, name) = field? else { continue };
-                let uri = read_uri(name.bytes()?)?;
-                self.peer = self.peer.or(uri.filter(|uri| uri.starts_with(b"spiffe://")));
+                let uri = read_uri(name.bytes()?)?.filter(|uri| uri.starts_with(b"spiffe://"));
+                // One is the rule; of several it is the first one that Istio could have given.
+                self.peer = match (self.peer, uri) {
+                    (Some(first), Some(other)) if !is_istios(first) && is_istios(other) => Some(other),
+                    (first, uri) => first.or(uri),
+                };
             }
         }
         Ok(())
@@ -189,6 +203,10 @@ impl<'a> Raw<'a> {
         }
         Ok(())
     }
+}
+
+fn is_istios(uri: &[u8]) -> bool {
+    std::str::from_utf8(uri).is_ok_and(|uri| identity::parse(uri).is_some())
 }
 
 /// The URI of a subject alternative name, if it is one.

@@ -20,7 +20,7 @@ fn plain(scanned: &Scanned<'_>) -> Plain {
         Caller::NotSocket => None,
         Caller::Address(address) => Some(Some(address.to_owned())),
     };
-    let peer = scanned.peer.map(str::to_owned);
+    let peer = scanned.entry.peer.map(str::to_owned);
     (caller, scanned.entry.upstream_cluster.to_owned(), scanned.entry.authority.to_owned(), peer, scanned.response_code)
 }
 
@@ -28,11 +28,20 @@ fn scanned(frame: &[u8]) -> Vec<Result<Plain, Bad>> {
     scan(frame).map(|entry| entry.as_ref().map(plain).map_err(|bad| *bad)).collect()
 }
 
+/// The same with what is no HTTP entry at the end: prost keeps the two kinds apart.
+fn scanned_by_kind(frame: &[u8]) -> Vec<Result<Plain, Bad>> {
+    let (tcp, mut all): (Vec<_>, Vec<_>) = scanned(frame).into_iter().partition(|entry| *entry == Err(Bad::Tcp));
+    all.extend(tcp);
+    all
+}
+
 /// What prost makes of a frame, or nothing if it refuses it.
 fn oracle(frame: &[u8]) -> Option<Vec<Result<Plain, Bad>>> {
     let message = wire::StreamAccessLogsMessage::decode(frame).ok()?;
     let entries = message.http_logs.map(|logs| logs.log_entry).unwrap_or_default();
-    Some(entries.into_iter().map(|entry| expected(entry).ok_or(Bad::Entry)).collect())
+    let tcp = message.tcp_logs.map_or(0, |logs| logs.log_entry.len());
+    let entries = entries.into_iter().map(|entry| expected(entry).ok_or(Bad::Entry));
+    Some(entries.chain(std::iter::repeat_n(Err(Bad::Tcp), tcp)).collect())
 }
 
 fn expected(entry: wire::HttpEntry) -> Option<Plain> {
@@ -43,15 +52,21 @@ fn expected(entry: wire::HttpEntry) -> Option<Plain> {
         Some(_) => None,
     };
     let names = common.tls_properties.and_then(|tls| tls.peer_certificate_properties).unwrap_or_default();
-    let spiffe = names.subject_alt_name.into_iter().find_map(|name| match name.san {
-        Some(wire::San::Uri(uri)) if uri.starts_with(b"spiffe://") => Some(uri),
-        _ => None,
-    });
+    let spiffe: Vec<Vec<u8>> = names
+        .subject_alt_name
+        .into_iter()
+        .filter_map(|name| match name.san {
+            Some(wire::San::Uri(uri)) if uri.starts_with(b"spiffe://") => Some(uri),
+            _ => None,
+        })
+        .collect();
+    let of_istio = |uri: &&Vec<u8>| std::str::from_utf8(uri).is_ok_and(|uri| identity::parse(uri).is_some());
+    let peer = spiffe.iter().find(of_istio).or(spiffe.first());
     Some((
         caller,
         String::from_utf8(common.upstream_cluster).ok()?,
         String::from_utf8(entry.request.unwrap_or_default().authority).ok()?,
-        spiffe.and_then(|uri| String::from_utf8(uri).ok()),
+        peer.map(|uri| String::from_utf8(uri.clone())).transpose().ok()?,
         entry.response.unwrap_or_default().response_code.unwrap_or_default(),
     ))
 }
@@ -104,6 +119,7 @@ fn a_full_entry_of_envoy_is_read() {
     let names = vec![
         san(San::Dns("productpage.default.svc".to_owned())),
         san(San::Uri("https://not.spiffe".to_owned())),
+        san(San::Uri("spiffe://cluster.local/workload/of-another-form".to_owned())),
         san(San::Uri("spiffe://cluster.local/ns/default/sa/bookinfo-productpage".to_owned())),
         san(San::Uri("spiffe://cluster.local/ns/default/sa/second".to_owned())),
     ];
@@ -172,14 +188,32 @@ fn a_full_entry_of_envoy_is_read() {
 }
 
 #[test]
-fn tcp_entries_are_ignored() {
+fn tcp_entries_are_no_requests_and_the_others_of_the_message_are_read() {
     let tcp = service::StreamAccessLogsMessage {
         identifier: None,
         log_entries: Some(service::stream_access_logs_message::LogEntries::TcpLogs(
-            service::stream_access_logs_message::TcpAccessLogEntries { log_entry: vec![Default::default()] },
+            service::stream_access_logs_message::TcpAccessLogEntries { log_entry: vec![Default::default(); 2] },
         )),
     };
-    assert_eq!(scanned(&tcp.encode_to_vec()), []);
+    let http = frame(&[mk_entry("details").encode_to_vec()]);
+    let message = [http.clone(), tcp.encode_to_vec(), http].concat();
+    let details = || Ok("details".to_owned());
+    assert_eq!(authorities(&message), [details(), Err(Bad::Tcp), Err(Bad::Tcp), details()]);
+}
+
+#[test]
+fn an_identity_that_is_no_text_costs_its_entry() {
+    let entry = |uri: &[u8]| {
+        let mut entry = mk_entry("details");
+        let name = wire::SubjectAltName { san: Some(wire::San::Uri(uri.to_vec())) };
+        let certificate = wire::Certificate { subject_alt_name: vec![name] };
+        entry.common_properties.as_mut().unwrap().tls_properties =
+            Some(wire::Tls { peer_certificate_properties: Some(certificate) });
+        entry.encode_to_vec()
+    };
+    let message = frame(&[entry(b"spiffe://a/ns/\xff/sa/b"), entry(b"spiffe://a/ns/b/sa/c"), entry(b"\xff")]);
+    let details = || Ok("details".to_owned());
+    assert_eq!(authorities(&message), [Err(Bad::Entry), details(), details()]);
 }
 
 #[test]
@@ -237,6 +271,8 @@ fn any_text() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => "[a-z0-9.:|/]{0,20}".prop_map(String::into_bytes),
         1 => "spiffe://[a-z/]{0,10}".prop_map(String::into_bytes),
+        1 => "spiffe://[a-z]{0,3}/ns/[a-z]{1,3}/sa/[a-z]{1,3}".prop_map(String::into_bytes),
+        1 => prop::collection::vec(any::<u8>(), 0..3).prop_map(|bytes| [b"spiffe://".to_vec(), bytes].concat()),
         1 => prop::collection::vec(any::<u8>(), 0..6),
     ]
 }
@@ -282,7 +318,9 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         parts.into_iter().flat_map(|(entry, unknown)| [entry.encode_to_vec(), unknown].concat()).collect::<Vec<u8>>()
     });
     let logs = prop::collection::vec(entry, 0..5).prop_map(|entries| frame(&entries));
-    prop::collection::vec((logs, unknown), 0..3)
+    let tcp = prop::collection::vec(any_text(), 0..3)
+        .prop_map(|entries| wrap(3, &entries.iter().flat_map(|entry| wrap(1, entry)).collect::<Vec<u8>>()));
+    prop::collection::vec((prop_oneof![4 => logs, 1 => tcp], unknown), 0..3)
         .prop_map(|parts| parts.into_iter().flat_map(|(logs, unknown)| [logs, unknown].concat()).collect())
 }
 
@@ -306,7 +344,7 @@ proptest! {
     fn the_scan_reads_what_prost_reads(frame in any_frame()) {
         let expected = oracle(&frame);
         prop_assert!(expected.is_some());
-        prop_assert_eq!(Some(scanned(&frame)), expected);
+        prop_assert_eq!(Some(scanned_by_kind(&frame)), expected);
     }
 
     #[test]
@@ -315,7 +353,7 @@ proptest! {
         damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<u8>()), 1..4),
     ) {
         let frame = damage(frame, &damages);
-        let scanned = scanned(&frame);
+        let scanned = scanned_by_kind(&frame);
         if let Some(expected) = oracle(&frame) {
             prop_assert_eq!(scanned, expected);
         }
@@ -323,7 +361,7 @@ proptest! {
 
     #[test]
     fn garbage_never_panics_and_agrees_where_prost_accepts(frame in prop::collection::vec(any::<u8>(), 0..60)) {
-        let scanned = scanned(&frame);
+        let scanned = scanned_by_kind(&frame);
         if let Some(expected) = oracle(&frame) {
             prop_assert_eq!(scanned, expected);
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
 use hashbrown::{Equivalent, HashSet};
+use lazyload_logic::observation::{Call, Identity, Pair};
 
 /// Bounds of what is remembered.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,7 @@ pub(super) struct Limits {
     pub(super) period: Duration,
     /// Pairs in a generation.
     pub(super) pairs: usize,
-    /// Bytes of the pairs' hosts in a generation.
+    /// Bytes of the pairs' hosts and identities in a generation.
     pub(super) bytes: usize,
 }
 
@@ -39,26 +40,40 @@ pub(super) struct Seen {
 
 #[derive(Debug, Default)]
 struct Generation {
-    pairs: HashSet<Pair, RandomState>,
+    pairs: HashSet<SeenPair, RandomState>,
     bytes: usize,
 }
 
-/// Must hash as [`PairRef`] does.
+/// A pair, owned. A forged entry has another identity, or none: it must not absorb the true one, so the identity is a part of it.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Pair {
+struct SeenPair {
     caller: IpAddr,
+    peer: Option<Identity<Box<str>>>,
     host: Box<str>,
 }
 
+/// A pair, borrowed; must hash as [`SeenPair`] does.
 #[derive(Hash)]
 struct PairRef<'a> {
     caller: IpAddr,
+    peer: Option<Identity<&'a str>>,
     host: &'a str,
 }
 
-impl Equivalent<Pair> for PairRef<'_> {
-    fn equivalent(&self, pair: &Pair) -> bool {
-        self.caller == pair.caller && *self.host == *pair.host
+impl Equivalent<SeenPair> for PairRef<'_> {
+    fn equivalent(&self, pair: &SeenPair) -> bool {
+        let same_peer = match (&self.peer, &pair.peer) {
+            (None, None) => true,
+            (Some(peer), Some(seen)) => seen.is(peer.namespace, peer.account),
+            _ => false,
+        };
+        self.caller == pair.caller && *self.host == *pair.host && same_peer
+    }
+}
+
+impl SeenPair {
+    fn bytes(&self) -> usize {
+        self.host.len() + self.peer.as_ref().map_or(0, |peer| peer.namespace.len() + peer.account.len())
     }
 }
 
@@ -87,19 +102,21 @@ impl Seen {
     }
 
     /// Whether the pair was passed on a moment ago.
-    pub(super) fn contains(&self, caller: IpAddr, host: &str) -> bool {
-        let pair = PairRef { caller, host };
+    pub(super) fn contains(&self, pair: &Pair<'_>) -> bool {
+        let pair = PairRef { caller: pair.caller, peer: pair.peer, host: pair.host.as_str() };
         self.current.pairs.contains(&pair) || self.previous.pairs.contains(&pair)
     }
 
     /// Remembers a pair that was passed on. Returns false if others had to be forgotten early to make room.
-    pub(super) fn insert(&mut self, caller: IpAddr, host: &str, now: Instant) -> bool {
-        let full = self.current.pairs.len() >= self.limits.pairs || self.current.bytes + host.len() > self.limits.bytes;
+    pub(super) fn insert(&mut self, call: &Call, now: Instant) -> bool {
+        let pair = SeenPair { caller: call.caller, peer: call.peer.clone(), host: call.authority.as_str().into() };
+        let bytes = pair.bytes();
+        let full = self.current.pairs.len() >= self.limits.pairs || self.current.bytes + bytes > self.limits.bytes;
         if full {
             self.next_generation(now);
         }
-        if self.current.pairs.insert(Pair { caller, host: host.into() }) {
-            self.current.bytes += host.len();
+        if self.current.pairs.insert(pair) {
+            self.current.bytes += bytes;
         }
         !full
     }
@@ -114,11 +131,32 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use lazyload_logic::observation::authority;
     use proptest::prelude::*;
 
     use super::*;
 
     const CALLER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 17, 0, 11));
+
+    fn mk_pair<'a>(caller: IpAddr, peer: Option<Identity<&'a str>>, host: &'a str) -> Pair<'a> {
+        Pair { caller, peer, host: authority::parse(host).unwrap() }
+    }
+
+    fn mk_call(pair: &Pair<'_>) -> Call {
+        let peer = pair.peer.as_ref().map(Identity::to_owned);
+        Call { caller: pair.caller, peer, authority: pair.host.as_str().to_owned(), count: 1 }
+    }
+
+    impl Seen {
+        /// Without identity.
+        fn has(&self, caller: IpAddr, host: &str) -> bool {
+            self.contains(&mk_pair(caller, None, host))
+        }
+
+        fn put(&mut self, caller: IpAddr, host: &str, now: Instant) -> bool {
+            self.insert(&mk_call(&mk_pair(caller, None, host)), now)
+        }
+    }
 
     fn mk_seen(pairs: usize, bytes: usize) -> (Seen, Instant) {
         let start = Instant::now();
@@ -132,24 +170,38 @@ mod tests {
     #[test]
     fn a_pair_is_its_caller_and_its_host() {
         let (mut seen, start) = mk_seen(10, 1000);
-        assert!(seen.insert(CALLER, "details", start));
-        assert!(seen.contains(CALLER, "details"));
-        assert!(!seen.contains(CALLER, "reviews"));
-        assert!(!seen.contains(IpAddr::from([172, 17, 0, 12]), "details"));
+        assert!(seen.put(CALLER, "details", start));
+        assert!(seen.has(CALLER, "details"));
+        assert!(!seen.has(CALLER, "reviews"));
+        assert!(!seen.has(IpAddr::from([172, 17, 0, 12]), "details"));
+    }
+
+    #[test]
+    fn a_pair_of_another_identity_is_another_pair() {
+        let (mut seen, start) = mk_seen(10, 1000);
+        let pair = |peer: Option<(&'static str, &'static str)>| {
+            mk_pair(CALLER, peer.map(|(namespace, account)| Identity { namespace, account }), "details")
+        };
+        let all = [None, Some(("default", "a")), Some(("default", "b")), Some(("test", "a")), Some(("defaulta", "a"))];
+        for (at, peer) in all.into_iter().enumerate() {
+            assert!(!seen.contains(&pair(peer)), "{peer:?}");
+            assert!(seen.insert(&mk_call(&pair(peer)), start));
+            assert!(all[..=at].iter().all(|seen_before| seen.contains(&pair(*seen_before))));
+        }
     }
 
     #[test]
     fn a_pair_is_remembered_for_one_to_two_periods() {
         let (mut seen, start) = mk_seen(10, 1000);
-        seen.insert(CALLER, "details", start);
+        seen.put(CALLER, "details", start);
         seen.turn(after(start, 999));
-        seen.insert(CALLER, "reviews", after(start, 999));
+        seen.put(CALLER, "reviews", after(start, 999));
         seen.turn(after(start, 1000));
-        assert!(seen.contains(CALLER, "details") && seen.contains(CALLER, "reviews"));
+        assert!(seen.has(CALLER, "details") && seen.has(CALLER, "reviews"));
         seen.turn(after(start, 1999));
-        assert!(seen.contains(CALLER, "details"));
+        assert!(seen.has(CALLER, "details"));
         seen.turn(after(start, 2000));
-        assert!(!seen.contains(CALLER, "details") && !seen.contains(CALLER, "reviews"));
+        assert!(!seen.has(CALLER, "details") && !seen.has(CALLER, "reviews"));
     }
 
     #[test]
@@ -159,8 +211,8 @@ mod tests {
         for millis in (0..10_000).step_by(10) {
             let now = after(start, millis);
             seen.turn(now);
-            if !seen.contains(CALLER, "details") {
-                seen.insert(CALLER, "details", now);
+            if !seen.has(CALLER, "details") {
+                seen.put(CALLER, "details", now);
                 passed += 1;
             }
         }
@@ -170,25 +222,25 @@ mod tests {
     #[test]
     fn after_a_long_silence_nothing_is_remembered() {
         let (mut seen, start) = mk_seen(10, 1000);
-        seen.insert(CALLER, "details", start);
+        seen.put(CALLER, "details", start);
         seen.turn(after(start, 60_000));
-        assert!(!seen.contains(CALLER, "details"));
+        assert!(!seen.has(CALLER, "details"));
     }
 
     #[test]
     fn what_does_not_fit_makes_the_oldest_forgotten_early() {
         let (mut seen, start) = mk_seen(2, 1000);
-        assert!(seen.insert(CALLER, "a", start));
-        assert!(seen.insert(CALLER, "b", start));
-        assert!(!seen.insert(CALLER, "c", start));
-        assert!(["a", "b", "c"].into_iter().all(|host| seen.contains(CALLER, host)));
-        assert!(seen.insert(CALLER, "d", start));
-        assert!(!seen.insert(CALLER, "e", start));
-        assert!(!seen.contains(CALLER, "a") && !seen.contains(CALLER, "b"));
+        assert!(seen.put(CALLER, "a", start));
+        assert!(seen.put(CALLER, "b", start));
+        assert!(!seen.put(CALLER, "c", start));
+        assert!(["a", "b", "c"].into_iter().all(|host| seen.has(CALLER, host)));
+        assert!(seen.put(CALLER, "d", start));
+        assert!(!seen.put(CALLER, "e", start));
+        assert!(!seen.has(CALLER, "a") && !seen.has(CALLER, "b"));
 
         let (mut seen, start) = mk_seen(100, 10);
-        assert!(seen.insert(CALLER, "details", start));
-        assert!(!seen.insert(CALLER, "reviews", start));
+        assert!(seen.put(CALLER, "details", start));
+        assert!(!seen.put(CALLER, "reviews", start));
     }
 
     proptest! {
@@ -202,13 +254,13 @@ mod tests {
                 millis += wait;
                 let caller = IpAddr::from([10, 0, 0, caller]);
                 seen.turn(after(start, millis));
-                if !seen.contains(caller, &host) {
-                    seen.insert(caller, &host, after(start, millis));
+                if !seen.has(caller, &host) {
+                    seen.put(caller, &host, after(start, millis));
                 }
-                prop_assert!(seen.contains(caller, &host));
+                prop_assert!(seen.has(caller, &host));
                 for generation in [&seen.current, &seen.previous] {
                     prop_assert!(generation.pairs.len() <= 5 && generation.bytes <= 40);
-                    prop_assert_eq!(generation.bytes, generation.pairs.iter().map(|pair| pair.host.len()).sum::<usize>());
+                    prop_assert_eq!(generation.bytes, generation.pairs.iter().map(SeenPair::bytes).sum::<usize>());
                 }
             }
         }

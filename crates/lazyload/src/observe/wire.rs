@@ -11,13 +11,24 @@ pub(super) struct StreamAccessLogsMessage {
     pub(super) identifier: Option<Identifier>,
     #[prost(message, optional, tag = "2")]
     pub(super) http_logs: Option<HttpLogs>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) tcp_logs: Option<TcpLogs>,
 }
 
 /// `StreamAccessLogsMessage.Identifier`; Envoy sends it once in a stream.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Identifier {
+    #[prost(message, optional, tag = "1")]
+    pub(super) node: Option<Node>,
     #[prost(bytes = "vec", tag = "2")]
     pub(super) log_name: Vec<u8>,
+}
+
+/// `envoy.config.core.v3.Node`
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Node {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) id: Vec<u8>,
 }
 
 /// `StreamAccessLogsMessage.HTTPAccessLogEntries`
@@ -25,6 +36,13 @@ pub(super) struct Identifier {
 pub(super) struct HttpLogs {
     #[prost(message, repeated, tag = "1")]
     pub(super) log_entry: Vec<HttpEntry>,
+}
+
+/// `StreamAccessLogsMessage.TCPAccessLogEntries`; what is in an entry is nobody's concern.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TcpLogs {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub(super) log_entry: Vec<Vec<u8>>,
 }
 
 /// `envoy.data.accesslog.v3.HTTPAccessLogEntry`

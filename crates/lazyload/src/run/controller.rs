@@ -57,7 +57,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     }
     let (events_tx, events_rx) = mpsc::channel(EVENT_QUEUE);
     let (calls_tx, calls_rx) = mpsc::channel(CALL_QUEUE);
-    let watches = watch::kube::watch_cluster(&client, &events_tx);
+    let watches = watch::kube::watch_cluster(&client, &events_tx, &metrics);
     drop(events_tx);
     let logs = tokio::spawn(observe::serve(log_source, calls_tx, metrics.observed(), shutdown.clone()));
 

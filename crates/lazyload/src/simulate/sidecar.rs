@@ -1,5 +1,6 @@
 //! Obeys a Sidecar: which hosts a proxy knows, and where it sends requests for those that it does not know. Pure, for the tests' sake.
 
+use lazyload_logic::fence::switch::Form;
 use lazyload_logic::types::Sidecar;
 
 use super::World;
@@ -50,10 +51,9 @@ pub fn find_global_sidecar(mesh: &Mesh, namespace: &str) -> Option<Service> {
     mesh.find_service(names::GLOBAL_SIDECAR, namespace)
 }
 
-/// Whether a Sidecar lets its pods see a Service. Hosts are written `NAMESPACE/HOST`, both with wildcards.
+/// Whether a Sidecar gives its pods routes to a Service; clusters alone are none. Hosts are written `NAMESPACE/HOST`, both with wildcards.
 fn knows(sidecar: &Sidecar, service: &Service) -> bool {
-    let mut hosts = sidecar.spec.egress.iter().flat_map(|listener| &listener.hosts);
-    hosts.any(|entry| {
+    Form::of(&sidecar.spec).routed.into_iter().any(|entry| {
         let Some((namespace, host)) = entry.split_once('/') else { return false };
         let namespace_fits = match namespace {
             "*" => true,
@@ -91,8 +91,12 @@ spec:
 ";
 
     fn knows_a(host: &str) -> bool {
+        knows_a_in(&MESH.replace("HOST", &format!("{host:?}")))
+    }
+
+    fn knows_a_in(mesh: &str) -> bool {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("mesh.yaml"), MESH.replace("HOST", &format!("{host:?}"))).unwrap();
+        std::fs::write(directory.path().join("mesh.yaml"), mesh).unwrap();
         let folder = Folder::new(directory.path(), Keeping::Memory);
         assert_eq!(folder.rescan(), []);
         let service = Mesh::new(folder.clone()).find_service("a.one", "two").unwrap();
@@ -114,5 +118,12 @@ spec:
         for host in ["./*", "two/*", "*/b.one.svc.cluster.local", "~/*", "two/a.one.svc.cluster.local", "a"] {
             assert!(!knows_a(host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_host_that_is_only_announced_has_no_route() {
+        let form = Form { routed: ["two/*"].into(), announced: ["*/*"].into() };
+        let egress = serde_json::to_string(&form.egress()).unwrap();
+        assert!(!knows_a_in(&MESH.replace("egress:\n  - hosts: [HOST]", &format!("egress: {egress}"))));
     }
 }

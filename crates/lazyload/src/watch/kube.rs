@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
@@ -15,8 +16,13 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::admin::metrics::Metrics;
+
 /// Starts a watch for each kind. The tasks end when nobody receives their events any more.
-pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>) -> JoinSet<()> {
+///
+/// An object that cannot be read is counted, named in the log, and left as it was known before. Kubernetes' own kinds are read as the
+/// API server checked them; what can be malformed is a custom resource whose schema lets more through than we can read.
+pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>, metrics: &Arc<Metrics>) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let services = Api::<core::Service>::all(client.clone());
     watches
@@ -39,18 +45,20 @@ pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>) -> JoinSet<(
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
         let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
         let objects = Api::<DynamicObject>::all_with(client.clone(), &resource);
-        watches.spawn(watch(objects, kind, events.clone(), move |object| custom(object, &types)));
+        let metrics = metrics.clone();
+        watches.spawn(watch(objects, kind, events.clone(), move |object| custom(object, &types, kind, &metrics)));
     }
     watches
 }
 
 /// Custom resources are read loosely first: a field of the wrong form in one of them must not end the list of all.
-fn custom(mut object: DynamicObject, types: &TypeMeta) -> Option<Object> {
+fn custom(mut object: DynamicObject, types: &TypeMeta, kind: Kind, metrics: &Metrics) -> Option<Object> {
     object.types.get_or_insert_with(|| types.clone());
     let converted = serde_json::to_value(&object).ok().map(|value| convert::object(&value));
     match converted {
         Some(Ok(object)) => object,
         Some(Err(error)) => {
+            metrics.malformed(kind);
             tracing::warn!(error = &error as &dyn std::error::Error, "object left as it was known before");
             None
         }

@@ -31,8 +31,9 @@ impl Aliases {
             match Regex::new(&rule.pattern) {
                 Ok(pattern) => compiled.push(Rule { pattern, templates: rule.templates.clone() }),
                 Err(error) => problems.push(format!(
-                    "general.domainAliases[{position}].pattern: expected a regular expression, got {:?}: {error}",
-                    rule.pattern
+                    "general.domainAliases[{position}].pattern: expected a regular expression, got {:?}: {}",
+                    rule.pattern,
+                    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
                 )),
             }
         }

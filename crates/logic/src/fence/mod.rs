@@ -1,10 +1,15 @@
 //! Owns what a fence should be: whether it exists, what it depends on, which Sidecar follows from it, when that is written.
 //! Never looks at the world or keeps state between calls; `state` does.
-//! Next: `enrollment`, `dependencies`, `sidecar` in that order.
+//! Next: `enrollment`, `dependencies`, `sidecar` in that order; then `switch` for how a Sidecar gets there.
 
 pub mod alias;
 pub mod completion;
+pub mod conditions;
+pub mod delivery;
 pub mod dependencies;
 pub mod enrollment;
+pub mod host;
 pub mod pace;
 pub mod sidecar;
+pub mod switch;
+pub mod validity;

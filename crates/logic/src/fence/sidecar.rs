@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lazyload_api::istio::{EgressListener, SidecarSpec, SidecarWorkloadSelector};
+use lazyload_api::istio::{SidecarSpec, SidecarWorkloadSelector};
 use lazyload_api::names;
 use lazyload_api::service_fence::{Destinations, DomainStatus};
 
 use super::completion::service_host;
+use super::host::check_entry;
+use super::switch::Form;
 use crate::index::Index;
 use crate::settings::{GlobalSidecarMode, Settings};
 use crate::types::{Fence, Labels, ObjectRef};
@@ -26,23 +28,23 @@ pub fn workload_labels(settings: &Settings, fence: &Fence, index: &Index) -> Opt
     Some(Labels::from([(settings.service_label.clone(), fence.id.name.to_string())]))
 }
 
-/// The Sidecar's spec: one egress listener with the hosts, for the workload.
+/// The Sidecar's spec in one of its forms, for the workload.
 #[must_use]
-pub fn desired_sidecar(
-    settings: &Settings,
-    fence: &ObjectRef,
-    domains: &BTreeMap<String, Destinations>,
-    workload: &Labels,
-) -> SidecarSpec {
-    let listener = EgressListener { hosts: egress_hosts(settings, fence, domains), other: BTreeMap::new() };
+pub fn sidecar_spec(form: &Form<'_>, workload: &Labels) -> SidecarSpec {
     SidecarSpec {
-        egress: vec![listener],
+        egress: form.egress(),
         workload_selector: Some(SidecarWorkloadSelector { labels: workload.clone() }),
         other: BTreeMap::new(),
     }
 }
 
-fn egress_hosts(settings: &Settings, fence: &ObjectRef, domains: &BTreeMap<String, Destinations>) -> Vec<String> {
+/// The hosts that the fence's workload needs routes for, as the Sidecar has them.
+#[must_use]
+pub fn desired_hosts(
+    settings: &Settings,
+    fence: &ObjectRef,
+    domains: &BTreeMap<String, Destinations>,
+) -> BTreeSet<String> {
     let mut hosts =
         BTreeSet::from([format!("{}/*", settings.istio_namespace), format!("{}/*", settings.slime_namespace)]);
     for stable in &settings.stable_hosts {
@@ -65,7 +67,8 @@ fn egress_hosts(settings: &Settings, fence: &ObjectRef, domains: &BTreeMap<Strin
         }
         GlobalSidecarMode::Cluster => {}
     }
-    hosts.into_iter().collect()
+    // One that Istio's admission refuses would keep the whole Sidecar from being written; `validity` tells of it.
+    hosts.into_iter().filter(|entry| check_entry(entry).is_ok()).collect()
 }
 
 #[cfg(test)]
@@ -83,7 +86,7 @@ mod tests {
     fn hosts(settings: &Settings, domains: serde_json::Value) -> Vec<String> {
         let domains = serde_json::from_value(domains).unwrap();
         let id = ObjectRef::new("default", "a");
-        desired_sidecar(settings, &id, &domains, &Labels::new()).egress[0].hosts.clone()
+        desired_hosts(settings, &id, &domains).into_iter().collect()
     }
 
     #[test]

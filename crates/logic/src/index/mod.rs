@@ -3,16 +3,20 @@
 //! Next: `callers` for who has an address, `routes` for what is behind a host.
 
 mod callers;
+mod gone;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::observation::Identity;
 use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Service, Sidecar};
 use callers::Callers;
 use routes::Routes;
 
-pub use callers::Caller;
+pub use callers::{Caller, NoCaller};
 
 /// Everything that was seen and is kept.
 #[derive(Debug, Default)]
@@ -128,6 +132,11 @@ impl Index {
         self.sidecars.get(id)
     }
 
+    /// Every Sidecar.
+    pub fn sidecars(&self) -> impl Iterator<Item = &Sidecar> {
+        self.sidecars.values()
+    }
+
     /// Every fence.
     pub fn fences(&self) -> impl Iterator<Item = &Fence> {
         self.fences.values()
@@ -163,10 +172,23 @@ impl Index {
         found
     }
 
-    /// Who has this address.
+    /// Who has this address, or had it a moment ago, and is whom the certificate names, if there is one.
+    ///
+    /// # Errors
+    /// Nobody has it, or somebody else.
+    pub fn find_caller(&self, address: IpAddr, peer: Option<&Identity<Box<str>>>) -> Result<Caller<'_>, NoCaller> {
+        self.callers.find(address, peer)
+    }
+
+    /// Whether a pod of this namespace has this address, or had it a moment ago.
     #[must_use]
-    pub fn find_caller(&self, address: std::net::IpAddr) -> Option<Caller<'_>> {
-        self.callers.find(address)
+    pub fn may_be_of(&self, address: IpAddr, namespace: &str) -> bool {
+        self.callers.pods_at(address).any(|pod| *pod.id.namespace == *namespace)
+    }
+
+    /// Forgets pods that are gone for long. `now` is time since any start.
+    pub fn forget_gone(&mut self, now: Duration) {
+        self.callers.gone.turn(now);
     }
 
     /// Hosts to which VirtualServices route calls of `host`, without itself, in order.
@@ -244,7 +266,10 @@ mod tests {
                 id: ObjectRef::new("default", "a"),
                 uid: "u".into(),
                 version,
+                generation: 1,
+                created: 0,
                 labels: Labels::new(),
+                deleting: false,
                 spec: Default::default(),
                 status: Default::default(),
             };

@@ -70,7 +70,7 @@ pub fn call_of(line: &LogLine) -> Result<Call, Skipped> {
         return Err(Skipped::NotRouted);
     }
     let host = authority::parse(&line.authority)?;
-    Ok(Call { caller: line.caller, authority: host.into_string(), count: 1 })
+    Ok(Call { caller: line.caller, peer: None, authority: host.into_string(), count: 1 })
 }
 
 /// An address as Envoy prints it: `IP:PORT`, or an IP alone.

@@ -1,9 +1,10 @@
 //! Owns what an access log tells: who called which host, and which entries tell nothing and why.
 //! Never resolves an address to a workload or completes a short host name: that needs the index.
-//! Next: `authority` for the host, `log_line` for logs as text; the binary's `observe` for logs over gRPC.
+//! Next: `authority` for the host, `identity` for the caller's certificate, `log_line` for logs as text; the binary's `observe` for logs over gRPC.
 
 pub mod authority;
 pub mod cluster;
+pub mod identity;
 mod json_log;
 pub mod log_line;
 mod text_log;
@@ -11,6 +12,7 @@ mod text_log;
 use std::net::IpAddr;
 
 pub use authority::Host;
+pub use identity::Identity;
 pub use log_line::{LineError, LogLine, call_of, parse_line};
 
 /// One pair of one access-log message: somebody called a host, so and so often within that message.
@@ -18,6 +20,8 @@ pub use log_line::{LineError, LogLine, call_of, parse_line};
 pub struct Call {
     /// The address that called; IPv4 mapped into IPv6 is written as IPv4.
     pub caller: IpAddr,
+    /// Who called, by the certificate; none without mTLS, and in logs as text.
+    pub peer: Option<Identity<Box<str>>>,
     /// The host as the client asked for it, without port, in lower case, without trailing dot; a short name is still short.
     pub authority: String,
     /// How often within the message; at least 1.
@@ -41,10 +45,23 @@ pub enum Caller<'a> {
 pub struct Entry<'a> {
     /// Who called.
     pub caller: Caller<'a>,
+    /// The caller's SPIFFE URI; absent where it spoke without mTLS.
+    pub peer: Option<&'a str>,
     /// Envoy's name of the cluster that answered; tells the direction.
     pub upstream_cluster: &'a str,
     /// The requested `:authority` or `Host`.
     pub authority: &'a str,
+}
+
+/// Who called which host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pair<'a> {
+    /// The address that called.
+    pub caller: IpAddr,
+    /// Who called, by the certificate.
+    pub peer: Option<Identity<&'a str>>,
+    /// The host.
+    pub host: Host<'a>,
 }
 
 /// Why an entry tells nothing.
@@ -58,6 +75,12 @@ pub enum Skipped {
     CallerNotSocket,
     /// The caller's address is not an IP address.
     CallerNotAddress,
+    /// The caller's certificate has a SPIFFE URI that is not of Istio's form.
+    IdentityMalformed,
+    /// The entry is of a connection and not of a request.
+    NotHttp,
+    /// The entry is of another proxy than a global-sidecar's.
+    OtherProxy,
     /// The entry is the second one of the same request: the proxy's own call onward.
     NotInbound,
     /// The line is of Envoy's own traffic (health, metrics) or of a request that was routed nowhere.
@@ -72,11 +95,14 @@ pub enum Skipped {
 
 impl Skipped {
     /// Every reason; [`Skipped::index`] is the place in here.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::EntryMalformed,
         Self::NoCallerAddress,
         Self::CallerNotSocket,
         Self::CallerNotAddress,
+        Self::IdentityMalformed,
+        Self::NotHttp,
+        Self::OtherProxy,
         Self::NotInbound,
         Self::NotRouted,
         Self::NoAuthority,
@@ -92,6 +118,9 @@ impl Skipped {
             Self::NoCallerAddress => "no_caller_address",
             Self::CallerNotSocket => "caller_not_socket",
             Self::CallerNotAddress => "caller_not_address",
+            Self::IdentityMalformed => "identity_malformed",
+            Self::NotHttp => "not_http",
+            Self::OtherProxy => "other_proxy",
             Self::NotInbound => "not_inbound",
             Self::NotRouted => "not_routed",
             Self::NoAuthority => "no_authority",
@@ -114,7 +143,7 @@ impl Skipped {
 ///
 /// # Errors
 /// The reason why the entry tells nothing.
-pub fn pair_of<'a>(entry: &Entry<'a>) -> Result<(IpAddr, Host<'a>), Skipped> {
+pub fn pair_of<'a>(entry: &Entry<'a>) -> Result<Pair<'a>, Skipped> {
     if !cluster::is_inbound(entry.upstream_cluster) {
         return Err(Skipped::NotInbound);
     }
@@ -124,7 +153,11 @@ pub fn pair_of<'a>(entry: &Entry<'a>) -> Result<(IpAddr, Host<'a>), Skipped> {
         Caller::Address(address) => address,
     };
     let caller: IpAddr = address.parse().map_err(|_| Skipped::CallerNotAddress)?;
-    Ok((caller.to_canonical(), authority::parse(entry.authority)?))
+    let peer = match entry.peer {
+        Some(uri) => Some(identity::parse(uri).ok_or(Skipped::IdentityMalformed)?),
+        None => None,
+    };
+    Ok(Pair { caller: caller.to_canonical(), peer, host: authority::parse(entry.authority)? })
 }
 
 #[cfg(test)]
@@ -132,19 +165,26 @@ mod tests {
     use super::*;
 
     fn mk_entry() -> Entry<'static> {
-        Entry { caller: Caller::Address("172.17.0.11"), upstream_cluster: "inbound|9080||", authority: "details:9080" }
+        Entry {
+            caller: Caller::Address("172.17.0.11"),
+            peer: Some("spiffe://cluster.local/ns/default/sa/bookinfo-productpage"),
+            upstream_cluster: "inbound|9080||",
+            authority: "details:9080",
+        }
     }
 
     #[test]
     fn an_inbound_entry_tells_who_called_which_host() {
-        let (caller, host) = pair_of(&mk_entry()).unwrap();
-        assert_eq!((caller.to_string().as_str(), host.as_str()), ("172.17.0.11", "details"));
+        let pair = pair_of(&mk_entry()).unwrap();
+        assert_eq!((pair.caller.to_string().as_str(), pair.host.as_str()), ("172.17.0.11", "details"));
+        assert!(pair.peer.unwrap().is("default", "bookinfo-productpage"));
+        assert_eq!(pair_of(&Entry { peer: None, ..mk_entry() }).unwrap().peer, None);
     }
 
     #[test]
     fn an_ipv4_caller_mapped_into_ipv6_is_the_ipv4_caller() {
         let entry = Entry { caller: Caller::Address("::ffff:172.17.0.11"), ..mk_entry() };
-        assert_eq!(pair_of(&entry).unwrap().0.to_string(), "172.17.0.11");
+        assert_eq!(pair_of(&entry).unwrap().caller.to_string(), "172.17.0.11");
     }
 
     #[test]
@@ -160,6 +200,7 @@ mod tests {
             (Entry { caller: Caller::Address(""), ..mk_entry() }, "no_caller_address"),
             (Entry { caller: Caller::NotSocket, ..mk_entry() }, "caller_not_socket"),
             (Entry { caller: Caller::Address("productpage"), ..mk_entry() }, "caller_not_address"),
+            (Entry { peer: Some("spiffe://cluster.local/web"), ..mk_entry() }, "identity_malformed"),
             (Entry { authority: "", ..mk_entry() }, "no_authority"),
             (Entry { authority: "10.1.2.3:80", ..mk_entry() }, "authority_is_address"),
             (Entry { authority: "de tails", ..mk_entry() }, "authority_malformed"),

@@ -28,6 +28,16 @@ pub enum MetricSource {
     Prometheus,
 }
 
+/// How a Sidecar is changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Switching {
+    /// In stages, clusters first in and last out: no request is lost.
+    #[default]
+    Lossless,
+    /// In one step: proxies may answer 503 for some milliseconds.
+    Fastest,
+}
+
 /// A rule that sends some unmatched domains elsewhere than to the global-sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dispatch {
@@ -89,6 +99,8 @@ pub struct Settings {
     pub mode: GlobalSidecarMode,
     /// Where calls are learned from.
     pub source: MetricSource,
+    /// How Sidecars are changed.
+    pub switching: Switching,
     /// Label key of the default workload selector.
     pub service_label: String,
     /// Istio's root namespace.

@@ -4,7 +4,7 @@ use lazyload_api::names;
 use serde_json::{Map, Value};
 
 use super::reader::{Reader, SettingsError};
-use super::{Dispatch, DomainAlias, GlobalSidecarMode, MetricSource, Settings};
+use super::{Dispatch, DomainAlias, GlobalSidecarMode, MetricSource, Settings, Switching};
 
 /// What is known from outside the module entry.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +47,7 @@ const GENERAL_KEYS: &[&str] = &[
     "render",
     "stableHost",
     "supportH2",
+    "switching",
     "whiteNamespaceList",
     "wormholePort",
 ];
@@ -104,6 +105,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         cleanup_wormhole_port: general.key("cleanupWormholePort").flag()?,
         mode,
         source,
+        switching: switching(&general.key("switching"))?,
         service_label: text_or(global.key("service"), "app")?,
         istio_namespace: text_or(global.key("istioNamespace"), names::DEFAULT_ISTIO_NAMESPACE)?,
         slime_namespace,
@@ -185,6 +187,14 @@ fn source(general: &Reader<'_>, misc: &Reader<'_>, root: &Reader<'_>) -> Result<
     }
     let prometheus = root.key("metric").key("prometheus");
     Ok(if prometheus.is_set() { MetricSource::Prometheus } else { MetricSource::AccessLog })
+}
+
+fn switching(reader: &Reader<'_>) -> Result<Switching, SettingsError> {
+    match reader.name()?.as_deref() {
+        None | Some("lossless") => Ok(Switching::Lossless),
+        Some("fastest") => Ok(Switching::Fastest),
+        Some(_) => Err(reader.error("lossless or fastest")),
+    }
 }
 
 fn wormhole_ports(general: &Reader<'_>) -> Result<Vec<u16>, SettingsError> {
@@ -316,6 +326,14 @@ mod tests {
             error.to_string(),
             "general.blackNamespaceList: expected nothing where whiteNamespaceList is set, got \"a\""
         );
+    }
+
+    #[test]
+    fn switches_are_lossless_unless_the_fastest_are_wanted() {
+        assert_eq!(settings(json!({})).switching, Switching::Lossless);
+        assert_eq!(settings(json!({"general": {"switching": "fastest"}})).switching, Switching::Fastest);
+        let error = resolve(&json!({"general": {"switching": "fast"}}), &Context::default()).unwrap_err();
+        assert_eq!(error.to_string(), "general.switching: expected lossless or fastest, got \"fast\"");
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub enum Event {
 pub enum Outcome {
     /// Done. The object as stored, where there is one.
     Stored(Option<Box<Object>>),
-    /// Refused for what it is: not tried again until something changes.
-    Rejected,
+    /// Refused for what it is, in these words: not tried again until something changes.
+    Rejected(String),
     /// Failed for now: tried again later.
     Failed,
 }
@@ -71,8 +71,8 @@ pub enum Change {
     ApplySidecar {
         /// Name of the fence and of the Sidecar.
         id: ObjectRef,
-        /// Identity of the fence that owns it.
-        owner_uid: String,
+        /// Identity of the fence that owns it; `None` for one that outlives its fence for a moment.
+        owner_uid: Option<String>,
         /// Labels of the Sidecar.
         labels: Labels,
         /// Its spec.
@@ -80,6 +80,8 @@ pub enum Change {
         /// Identity of the Sidecar of ours that is there, which alone may be changed; `None` where there is none: what somebody else made
         /// meanwhile must not be overwritten.
         uid: Option<String>,
+        /// Whether a switch begins with it; the later stages of one do not count for the pace of writes.
+        begins: bool,
     },
     /// Delete the Sidecar of a fence that is not enabled.
     DeleteSidecar {

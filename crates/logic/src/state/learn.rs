@@ -10,14 +10,14 @@ use super::State;
 use super::change::CountsByName;
 use crate::fence::completion::complete_called;
 use crate::fence::sidecar::workload_labels;
-use crate::index::{Caller, selects};
+use crate::index::{Caller, NoCaller, selects};
 use crate::ledger::Recorded;
 use crate::observation::{Call, authority};
 use crate::types::{Now, ObjectRef};
 
 /// A call waits this long for the news of its caller.
 const WAIT_FOR_CALLER: Duration = Duration::from_secs(30);
-/// Calls that have waited too long are dropped this often.
+/// Calls that have waited too long are dropped this often at most.
 const TIDY: Duration = Duration::from_secs(1);
 /// Callers whose calls wait at most, and calls of each.
 const MAX_WAITING: (usize, usize) = (4096, 64);
@@ -28,6 +28,8 @@ const MAX_WAITING: (usize, usize) = (4096, 64);
 pub(super) struct WaitingCalls {
     by_caller: BTreeMap<IpAddr, Vec<Waiting>>,
     tidied: Duration,
+    /// When the first one is given up; none waits without it.
+    pub(super) alarm: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,7 @@ struct Waiting {
 
 impl Waiting {
     fn is_over(&self, now: Now) -> bool {
-        now.monotonic.saturating_sub(self.since) > WAIT_FOR_CALLER
+        now.monotonic.saturating_sub(self.since) >= WAIT_FOR_CALLER
     }
 }
 
@@ -51,6 +53,10 @@ pub struct Learned {
     pub hosts: u64,
     /// Calls that told nothing new.
     pub known: u64,
+    /// Calls put down to a caller whose certificate agrees with its address.
+    pub verified: u64,
+    /// Calls put down to a caller by its address alone: it spoke without mTLS.
+    pub unverified: u64,
     /// Calls that were left out, by reason.
     pub skipped: CountsByName,
 }
@@ -84,10 +90,7 @@ impl State {
 
     /// Tries the calls of a namespace's pods again, which a Service or a fence may speak for now.
     pub(super) fn retry_waiting_in(&mut self, namespace: &str, now: Now) {
-        let of_namespace = |address: &&IpAddr| match self.index.find_caller(**address) {
-            Some(Caller::Pod(pod)) => *pod.id.namespace == *namespace,
-            _ => false,
-        };
+        let of_namespace = |address: &&IpAddr| self.index.may_be_of(**address, namespace);
         let addresses: Vec<IpAddr> = self.waiting_calls.by_caller.keys().filter(of_namespace).copied().collect();
         for address in addresses {
             self.retry_waiting(address, now);
@@ -96,7 +99,7 @@ impl State {
 
     /// Tries all calls again once everything is listed; the time until then does not count.
     pub(super) fn retry_all_waiting(&mut self, now: Now) {
-        for waiting in std::mem::take(&mut self.waiting_calls.by_caller).into_values().flatten() {
+        for waiting in std::mem::take(&mut self.waiting_calls).by_caller.into_values().flatten() {
             self.call(waiting.call, now.monotonic, now);
         }
     }
@@ -106,8 +109,11 @@ impl State {
         if !self.unlisted.is_empty() {
             return self.wait(Waiting { since, call, reason: "unknown_caller" }, now);
         }
-        let Some((namespace, fences)) = self.find_callers(call.caller) else {
-            return self.wait(Waiting { since, call, reason: "unknown_caller" }, now);
+        let (namespace, fences) = match self.find_callers(&call) {
+            Ok(found) => found,
+            // The address may be a new pod's, of which there is no news yet.
+            Err(NoCaller::Disagrees) => return self.wait(Waiting { since, call, reason: "identity_mismatch" }, now),
+            Err(NoCaller::Unknown) => return self.wait(Waiting { since, call, reason: "unknown_caller" }, now),
         };
         if !authority::parse(&call.authority).is_ok_and(|host| host.is_dns_1123()) {
             // One host that Istio's admission refuses would keep the whole Sidecar from being written.
@@ -119,6 +125,11 @@ impl State {
         }
         if fences.is_empty() {
             return self.wait(Waiting { since, call, reason: "caller_without_service" }, now);
+        }
+        if call.peer.is_some() {
+            self.learned.verified += 1;
+        } else {
+            self.learned.unverified += 1;
         }
         for fence in fences {
             match self.ledger.record(&fence, &host, call.count) {
@@ -135,12 +146,12 @@ impl State {
 
     /// The caller's namespace and the fences that speak for it: those that select the pod, and the namesakes of the Services that do
     /// (a fence made later then knows at once what was seen before).
-    fn find_callers(&self, address: IpAddr) -> Option<(String, BTreeSet<ObjectRef>)> {
-        let pod = match self.index.find_caller(address)? {
+    fn find_callers(&self, call: &Call) -> Result<(String, BTreeSet<ObjectRef>), NoCaller> {
+        let pod = match self.index.find_caller(call.caller, call.peer.as_ref())? {
             Caller::Pod(pod) => pod,
             Caller::Services(services) => {
-                let namespace = services.first()?.namespace.to_string();
-                return Some((namespace, services.into_iter().cloned().collect()));
+                let namespace = services.first().ok_or(NoCaller::Unknown)?.namespace.to_string();
+                return Ok((namespace, services.into_iter().cloned().collect()));
             }
         };
         let namespace = &*pod.id.namespace;
@@ -152,7 +163,7 @@ impl State {
                 fences.insert(fence.id.clone());
             }
         }
-        Some((namespace.to_owned(), fences))
+        Ok((namespace.to_owned(), fences))
     }
 
     fn is_global_sidecar(&self, host: &str) -> bool {
@@ -166,34 +177,40 @@ impl State {
     }
 
     fn wait(&mut self, waiting: Waiting, now: Now) {
-        if now.monotonic.saturating_sub(self.waiting_calls.tidied) > TIDY {
-            self.waiting_calls.tidied = now.monotonic;
-            self.give_up_waiting(now);
-        }
+        self.give_up_waiting(now);
         let by_caller = &mut self.waiting_calls.by_caller;
         if by_caller.len() >= MAX_WAITING.0 && !by_caller.contains_key(&waiting.call.caller) {
             return self.learned.skip(waiting.reason);
         }
         let calls = by_caller.entry(waiting.call.caller).or_default();
-        if calls.iter().any(|known| known.call.authority == waiting.call.authority) {
+        let same =
+            |known: &Waiting| known.call.authority == waiting.call.authority && known.call.peer == waiting.call.peer;
+        if calls.iter().any(same) {
             return;
         }
         if calls.len() >= MAX_WAITING.1 {
             return self.learned.skip(waiting.reason);
         }
+        let over = (waiting.since + WAIT_FOR_CALLER).max(self.waiting_calls.tidied + TIDY);
+        self.waiting_calls.alarm = Some(self.waiting_calls.alarm.map_or(over, |alarm| alarm.min(over)));
         calls.push(waiting);
     }
 
     /// Drops the calls that have waited too long, unless nobody could be known yet.
-    fn give_up_waiting(&mut self, now: Now) {
-        if !self.unlisted.is_empty() {
+    pub(super) fn give_up_waiting(&mut self, now: Now) {
+        let waiting = &mut self.waiting_calls;
+        if !self.unlisted.is_empty() || waiting.alarm.is_none_or(|alarm| alarm > now.monotonic) {
             return;
         }
+        waiting.tidied = now.monotonic;
         self.waiting_calls.by_caller.retain(|_, calls| {
             for over in calls.extract_if(.., |waiting| waiting.is_over(now)) {
                 self.learned.skip(over.reason);
             }
             !calls.is_empty()
         });
+        let since = self.waiting_calls.by_caller.values().flatten().map(|waiting| waiting.since).min();
+        let alarm = since.map(|since| (since + WAIT_FOR_CALLER).max(now.monotonic + TIDY));
+        self.waiting_calls.alarm = alarm;
     }
 }

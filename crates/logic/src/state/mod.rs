@@ -1,10 +1,11 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `plan` for what is written, `change` for the words between here and the writer.
+//! Next: `learn` for calls, `standing` for how long a Sidecar is as it is, `plan` for what is written, `change` for the words between here and the writer.
 
 mod change;
 mod learn;
 mod plan;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,9 +13,13 @@ use std::time::Duration;
 pub use change::{Change, CountsByName, Event, Outcome};
 pub use learn::Learned;
 use learn::WaitingCalls;
+use standing::Standing;
 
 use crate::fence::alias::Aliases;
+use crate::fence::conditions::Condition;
+use crate::fence::delivery::Delivery;
 use crate::fence::pace::Pace;
+use crate::fence::validity::setting_problems;
 use crate::index::Index;
 use crate::ledger::Ledger;
 use crate::settings::Settings;
@@ -28,6 +33,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub struct State {
     settings: Settings,
     aliases: Aliases,
+    /// Settings that cannot be used and were left out.
+    problems: Vec<String>,
     index: Index,
     ledger: Ledger,
     learned: Learned,
@@ -38,6 +45,7 @@ pub struct State {
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    delivery: Delivery,
 }
 
 /// What is going on with one fence.
@@ -56,6 +64,12 @@ struct Work {
     /// is news of the fence, its Sidecar or its Service.
     futile: Vec<Change>,
     pace: Pace,
+    standing: Standing,
+    /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
+    refused_sidecar: Option<String>,
+    refused_status: Option<String>,
+    /// The conditions of the last write of the status.
+    attempted: Vec<Condition>,
     /// Domains on their way out, and when they go.
     leaving: BTreeMap<String, Duration>,
 }
@@ -72,10 +86,12 @@ impl State {
     /// Knows nothing yet. The second value names settings that cannot be used and were left out.
     #[must_use]
     pub fn new(settings: Settings) -> (Self, Vec<String>) {
-        let (aliases, problems) = Aliases::compile(&settings.domain_aliases);
+        let (aliases, mut problems) = Aliases::compile(&settings.domain_aliases);
+        problems.extend(setting_problems(&settings.stable_hosts));
         let state = Self {
             settings,
             aliases,
+            problems: problems.clone(),
             index: Index::default(),
             ledger: Ledger::default(),
             learned: Learned::default(),
@@ -84,15 +100,17 @@ impl State {
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            delivery: Delivery::default(),
         };
         (state, problems)
     }
 
     /// Takes in what happened.
     pub fn on(&mut self, event: Event, now: Now) {
+        self.index.forget_gone(now.monotonic);
         match event {
             Event::Applied(object) => self.applied(*object, now),
-            Event::Deleted(kind, id) => self.deleted(kind, &id),
+            Event::Deleted(kind, id) => self.deleted(kind, &id, now),
             Event::Listed(kind) => {
                 if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
                     self.retry_all_waiting(now);
@@ -113,7 +131,8 @@ impl State {
     /// When [`State::plan`] should be asked again although nothing happened.
     #[must_use]
     pub fn next_alarm(&self) -> Option<Duration> {
-        self.alarms.first().map(|(at, _)| *at)
+        let waiting = self.waiting_calls.alarm.filter(|_| self.unlisted.is_empty());
+        self.alarms.first().map(|(at, _)| *at).into_iter().chain(waiting).min()
     }
 
     /// Counters of what became of the calls that were seen.
@@ -148,7 +167,7 @@ impl State {
             }
             _ => {}
         }
-        if !self.index.apply(object) {
+        if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
@@ -180,8 +199,8 @@ impl State {
         }
     }
 
-    fn deleted(&mut self, kind: Kind, id: &ObjectRef) {
-        self.index.delete(kind, id);
+    fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
+        self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
             && let Some(work) = self.by_fence.get_mut(id)
@@ -225,6 +244,8 @@ impl State {
         }
         self.dirty.extend(self.index.fences().map(|fence| fence.id.clone()));
         self.dirty.extend(self.index.services().map(|service| service.id.clone()));
+        let ours = self.index.sidecars().filter(|sidecar| sidecar.owner_uid.is_some());
+        self.dirty.extend(ours.map(|sidecar| sidecar.id.clone()));
     }
 
     fn finished(&mut self, id: ObjectRef, outcome: Outcome, now: Now) {
@@ -235,22 +256,30 @@ impl State {
         if !matches!(outcome, Outcome::Failed) {
             work.failures = 0;
         }
+        let refusal = match &change {
+            Some(Change::ApplySidecar { .. }) => Some(&mut work.refused_sidecar),
+            Some(Change::WriteStatus { .. }) => Some(&mut work.refused_status),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            *refusal = if let Outcome::Rejected(words) = &outcome { Some(words.clone()) } else { None };
+        }
         // Whether nothing has happened since: then there is no use in making the same change again.
         let settled = match outcome {
             Outcome::Stored(stored) => {
-                if matches!(change, Some(Change::ApplySidecar { .. })) {
+                if matches!(change, Some(Change::ApplySidecar { begins: true, .. })) {
                     work.pace.written(now.monotonic);
                 }
                 match stored {
                     Some(object) if !deleted => {
-                        self.index.apply((*object).clone());
+                        self.take_in((*object).clone(), now.monotonic);
                         self.is_known(&object)
                     }
                     Some(_) => false,
                     None => !changed,
                 }
             }
-            Outcome::Rejected => !changed,
+            Outcome::Rejected(_) => !changed,
             Outcome::Failed => {
                 let wait = RETRY.0.saturating_mul(1 << work.failures.min(16)).min(RETRY.1);
                 work.failures = work.failures.saturating_add(1);

@@ -138,7 +138,7 @@ fn a_fence_that_was_refused_is_made_once_its_service_is_labelled_anew() {
     world.list();
     let refused = world.plan();
     assert_eq!(refused.len(), 1);
-    world.finish(&refused[0], lazyload_logic::state::Outcome::Rejected);
+    world.finish(&refused[0], lazyload_logic::state::Outcome::Rejected("no".to_owned()));
     assert!(world.plan().is_empty());
     world.put(mk_service("testns", "svc1", Some("false")));
     world.settle();

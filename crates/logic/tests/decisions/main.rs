@@ -16,6 +16,7 @@ mod invariants;
 mod objects;
 mod schedule;
 mod simulated_cluster;
+mod switching;
 mod waiting;
 mod world;
 mod writing;

@@ -46,7 +46,7 @@ pub(crate) fn mk_virtual_service(namespace: &str, name: &str, host: &str, destin
 /// A call as the edge passes it on; `None` if the authority names no host.
 pub(crate) fn mk_call(caller: &str, written: &str, count: u64) -> Option<Call> {
     let authority = authority::parse(written).ok()?.into_string();
-    Some(Call { caller: caller.parse().unwrap(), authority, count })
+    Some(Call { caller: caller.parse().unwrap(), peer: None, authority, count })
 }
 
 pub(crate) fn fqdn(service: &str, namespace: &str) -> String {

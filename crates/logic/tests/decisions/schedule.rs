@@ -210,7 +210,7 @@ impl Schedule {
         let change = self.in_flight.remove(self.dice.below(self.in_flight.len()));
         let outcome = match self.dice.below(8) {
             0 if self.trouble.failures => Outcome::Failed,
-            1 if self.trouble.failures => Outcome::Rejected,
+            1 if self.trouble.failures => Outcome::Rejected("no".to_owned()),
             2 if self.trouble.failures => {
                 self.world.cluster.apply(&change);
                 Outcome::Failed
@@ -335,8 +335,12 @@ pub(crate) fn view(world: &World) -> Vec<Value> {
         for field in ["uid", "resourceVersion", "generation"] {
             value["metadata"][field] = Value::Null;
         }
-        if value["status"] == json!({}) {
-            value["status"] = Value::Null;
+        for condition in value.pointer_mut("/status/conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+            condition["lastTransitionTime"] = Value::Null;
+            condition["observedGeneration"] = Value::Null;
+        }
+        if let Some(generation) = value.pointer_mut("/status/observedGeneration") {
+            *generation = Value::Null;
         }
     }
     values

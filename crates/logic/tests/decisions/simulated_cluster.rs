@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lazyload_api::names;
 use lazyload_logic::state::{Change, Event, Outcome};
 use lazyload_logic::types::{Kind, Object, ObjectRef};
 use lazyload_logic::{convert, manifest};
@@ -91,10 +92,12 @@ impl SimulatedCluster {
         self.objects.iter().filter(|((of, _), _)| *of == kind).map(|(_, value)| value).collect()
     }
 
-    /// Hosts of a Sidecar's only listener.
+    /// Hosts of a Sidecar's default listener.
     pub(crate) fn hosts(&self, namespace: &str, name: &str) -> Vec<String> {
         let sidecar = self.get(Kind::Sidecar, namespace, name).expect("a Sidecar");
-        serde_json::from_value(sidecar["spec"]["egress"][0]["hosts"].clone()).unwrap()
+        let listeners = sidecar["spec"]["egress"].as_array().expect("egress listeners");
+        let default = listeners.iter().find(|listener| listener.get("port").is_none()).expect("a default listener");
+        serde_json::from_value(default["hosts"].clone()).unwrap()
     }
 
     /// What watches would deliver now.
@@ -147,7 +150,7 @@ impl SimulatedCluster {
         let conflict = uid.is_some() && known.and_then(|known| known["metadata"]["uid"].as_str()) != uid;
         let absent = known.is_none() && matches!(change, Change::WriteStatus { .. });
         if conflict || absent || creates && known.is_some() {
-            return Outcome::Rejected;
+            return Outcome::Rejected("no".to_owned());
         }
         let merged = known.map_or(body.clone(), |known| merged(known, &body));
         self.store(merged);
@@ -157,7 +160,7 @@ impl SimulatedCluster {
     fn carry_out_delete(&mut self, kind: Kind, id: &ObjectRef, uid: &str) -> Outcome {
         let key = (kind, id.clone());
         match self.objects.get(&key) {
-            Some(known) if known["metadata"]["uid"] != uid => Outcome::Rejected,
+            Some(known) if known["metadata"]["uid"] != uid => Outcome::Rejected("no".to_owned()),
             Some(known) if self.finalizers => {
                 let mut known = known.clone();
                 known["metadata"]["deletionTimestamp"] = json!("2026-11-23T00:00:00Z");
@@ -184,6 +187,9 @@ fn merged(known: &Value, body: &Value) -> Value {
     }
     merged["metadata"]["ownerReferences"] = body["metadata"]["ownerReferences"].clone();
     let labels = body["metadata"]["labels"].as_object().cloned().unwrap_or_else(Map::new);
+    if let Some(known) = merged.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        known.remove(names::LEAVING_LABEL);
+    }
     for (label, value) in labels {
         merged["metadata"]["labels"][label] = value;
     }

@@ -50,6 +50,11 @@ impl World {
         json!({"general": {"wormholePort": ["9080"], "autoFence": true, "defaultFence": false}})
     }
 
+    /// Sidecars in one step, where the stages of a switch are not the matter.
+    pub(crate) fn fastest() -> Value {
+        json!({"general": {"switching": "fastest"}})
+    }
+
     pub(crate) fn clock(&self) -> Now {
         Now { monotonic: self.now, unix_seconds: START_SECONDS + i64::try_from(self.now.as_secs()).unwrap() }
     }

@@ -72,7 +72,15 @@ fn is_owned(sidecar: &Value) -> bool {
     sidecar.pointer("/metadata/ownerReferences").is_some()
 }
 
+/// Leaves out how a fence is doing: the documentation does not print it, and on paper there is no API server that could refuse anything.
+pub fn strip_conditions(object: &mut Value) {
+    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+        status.retain(|field, _| field != "conditions" && field != "observedGeneration");
+    }
+}
+
 fn strip(object: &mut Value) {
+    strip_conditions(object);
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|key, _| !NOT_SHOWN.contains(&key.as_str()));
     }

@@ -68,7 +68,7 @@ impl Replay {
             Ok(Err(reason)) => return self.leave_out(number, reason.name(), String::new()),
             Err(error) => return self.leave_out(number, "no_access_log_line", error.to_string()),
         };
-        if desk.state().index().find_caller(call.caller).is_none() {
+        if desk.state().index().find_caller(call.caller, None).is_err() {
             let of_caller = self.unknown_callers.entry(call.caller);
             of_caller.or_insert(Lines { count: 0, first: number, detail: String::new() }).count += 1;
             return;

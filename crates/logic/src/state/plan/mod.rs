@@ -1,12 +1,15 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
-//! harmless: the fence, then what is known in its status, then the Sidecar that follows from it.
-//! Next: `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar.
+//! harmless: the fence, then what is known in its status, then the Sidecar that follows from it, then how the fence is doing.
+//! Next: `leaving` for domains on their way out, `status` for what is known, `sidecar` for the Sidecar, `farewell` for its end.
 
+mod farewell;
 mod leaving;
 mod sidecar;
 mod status;
 
 use std::time::Duration;
+
+use status::Found;
 
 use lazyload_api::names;
 use lazyload_api::service_fence::{ServiceFenceSpec, WorkloadSelector};
@@ -14,6 +17,7 @@ use lazyload_api::service_fence::{ServiceFenceSpec, WorkloadSelector};
 use super::{Change, State};
 use crate::fence::dependencies::desired_dependencies;
 use crate::fence::enrollment::{is_automatic, is_enrolled};
+use crate::fence::validity::{leave_out, spec_problems};
 use crate::types::{Fence, Labels, Now, ObjectRef};
 
 /// What a look at one fence comes to.
@@ -51,6 +55,7 @@ impl State {
         if !self.unlisted.is_empty() {
             return Vec::new();
         }
+        self.give_up_waiting(now);
         while let Some((at, _)) = self.alarms.first() {
             if *at > now.monotonic {
                 break;
@@ -77,24 +82,31 @@ impl State {
             let work = self.by_fence.entry(id.clone()).or_default();
             if let Verdict::Write(change) = verdict {
                 // What comes after this change was not looked at: it stays as futile as it was.
-                futile.known.retain(|known| known.name() != change.name());
-                work.futile = futile.known;
+                let Futile { mut known, wanted } = futile;
+                known.retain(|known| known.name() != change.name() || wanted.contains(known));
+                work.futile = known;
+                if let Change::WriteStatus { status, .. } = &change {
+                    work.attempted.clone_from(&status.conditions);
+                }
                 work.in_flight = Some(change.clone());
-                if matches!(change, Change::ApplySidecar { .. }) {
+                if matches!(change, Change::ApplySidecar { begins: true, .. }) {
                     work.pace.departed();
                 }
                 changes.push(change);
             } else {
                 work.futile = futile.wanted;
-                self.tidy(&id);
+                self.tidy(&id, now.monotonic);
             }
         }
         changes
     }
 
     /// Keeps nothing for a name that means nothing any more.
-    fn tidy(&mut self, id: &ObjectRef) {
-        if self.index.find_fence(id).is_none() && self.index.find_service(id).is_none() {
+    fn tidy(&mut self, id: &ObjectRef, now: Duration) {
+        let ours = self.index.find_sidecar(id).is_some_and(|sidecar| sidecar.owner_uid.is_some());
+        let known = ours || self.index.find_fence(id).is_some() || self.index.find_service(id).is_some();
+        let remembered = self.by_fence.get(id).is_some_and(|work| work.standing.remembers_until(now).is_some());
+        if !known && !remembered {
             self.set_alarm(id, None);
             self.by_fence.remove(id);
         }
@@ -104,13 +116,17 @@ impl State {
         let service = self.index.find_service(id);
         let namespace = self.index.find_namespace(&id.namespace);
         let enrolled = service.is_some_and(|service| is_enrolled(&self.settings, service, namespace));
-        let Some(fence) = self.index.find_fence(id) else {
-            return if enrolled { futile.write(automatic_fence(id)) } else { Verdict::Nothing };
+        let Some(fence) = self.index.find_fence(id).filter(|fence| !fence.deleting) else {
+            let change = automatic_fence(id);
+            let made = enrolled && self.index.find_fence(id).is_none() && futile.allows(&change);
+            return if made { Verdict::Write(change) } else { self.look_at_leftover(id, futile, now) };
         };
         // A Service in a Namespace that was not heard of yet: the Namespace has no say yet, so nothing is deleted in its name.
         let decided = service.is_none() || namespace.is_some();
         if self.settings.auto_fence && decided && !enrolled && is_automatic(&fence.labels) {
-            return futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() });
+            return self
+                .see_off(fence, futile, now)
+                .unwrap_or_else(|| futile.write(Change::DeleteFence { id: id.clone(), uid: fence.uid.clone() }));
         }
         let fence = fence.clone();
         self.look_at_fence(&fence, futile, now)
@@ -128,11 +144,21 @@ impl State {
             alarm = Some(alarm.map_or(at, |alarm| alarm.min(at)));
         }
 
-        if let Some(change) = self.look_at_status(fence, &domains, futile) {
+        let mut problems = spec_problems(&fence.id, &fence.spec, &self.index);
+        let is_told = |host: &str| learned.contains(host) || fence.spec.host.contains_key(host);
+        problems.extend(leave_out(&mut domains, is_told));
+        problems.extend(self.problems.iter().cloned());
+        let found = Found { domains: &domains, problems: &problems };
+        if let Some(change) = self.look_at_status(fence, &found, futile, now) {
             return Verdict::Write(change);
         }
         match self.look_at_sidecar(fence, &domains, futile, now) {
-            Verdict::Nothing => alarm.map_or(Verdict::Nothing, Verdict::Wait),
+            Verdict::Nothing => {
+                if let Some(change) = self.look_at_conditions(fence, &found, futile, now) {
+                    return Verdict::Write(change);
+                }
+                alarm.map_or(Verdict::Nothing, Verdict::Wait)
+            }
             Verdict::Wait(at) => Verdict::Wait(alarm.map_or(at, |alarm| alarm.min(at))),
             write @ Verdict::Write(_) => write,
         }

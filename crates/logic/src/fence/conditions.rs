@@ -1,0 +1,199 @@
+//! What the user is told about a fence: `status.conditions`. Each says which object it is about, what was expected, what to do.
+//! Source: Kubernetes API conventions for conditions; issue "Every promise of the seed about fences and dependencies".
+
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::types::{Fence, ObjectRef};
+
+/// Whether the fence's pods get what the fence says.
+pub const READY: &str = "Ready";
+/// Whether the fence's Sidecar is there, as it should be.
+pub const SIDECAR_APPLIED: &str = "SidecarApplied";
+/// Whether everything that the user wrote can be used.
+pub const SPEC_VALID: &str = "SpecValid";
+/// Only while it holds: another object stands in the fence's way.
+pub const CONFLICT: &str = "Conflict";
+
+/// Every type, in the order in which they are written.
+const ORDER: [&str; 4] = [READY, SIDECAR_APPLIED, CONFLICT, SPEC_VALID];
+
+/// Longest message: enough for some dozens of hosts, and small beside what a big fence learns.
+const MAX_MESSAGE: usize = 2048;
+
+/// How it stands with the Sidecar of a fence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SidecarState {
+    /// It is there as it should be. Learned hosts follow within a second or so; that is no reason to say otherwise.
+    Applied,
+    /// `spec.enable` is not true, and there is none.
+    Disabled,
+    /// `fromService`, and there is no such Service.
+    ServiceMissing,
+    /// `fromService`, and the Service selects no pods.
+    ServiceWithoutSelector,
+    /// There is one of this name that is not ours.
+    Foreign,
+    /// Refused, in these words.
+    Refused(String),
+    /// It was written, and is not as it was written.
+    Overruled,
+}
+
+/// What the conditions of one fence follow from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The fence, with the conditions that it has.
+    pub fence: &'a Fence,
+    /// How it stands with its Sidecar; `None` while that is still being written: what was said about it stays.
+    pub sidecar: Option<&'a SidecarState>,
+    /// What cannot be used of the spec and of the settings, one sentence each.
+    pub problems: &'a [String],
+    /// The status as it should be was refused, in these words.
+    pub refused_status: Option<&'a str>,
+    /// Conditions that were written, and did not get there: the time in them holds all the same.
+    pub attempted: &'a [Condition],
+}
+
+/// A condition without its time.
+struct Said {
+    kind: &'static str,
+    holds: bool,
+    reason: &'static str,
+    message: String,
+}
+
+/// The conditions that a fence should have now, in a fixed order. A time changes only when a status does.
+#[must_use]
+pub fn conditions(facts: Facts<'_>, unix_seconds: i64) -> Vec<Condition> {
+    let known = |kind: &str| facts.fence.status.conditions.iter().find(|known| known.type_ == kind);
+    let mut all = Vec::new();
+    if let Some(sidecar) = facts.sidecar {
+        let applied = applied(&facts.fence.id, sidecar);
+        all.push(ready(&facts, sidecar, &applied));
+        all.push(applied);
+        all.extend(conflict(&facts.fence.id, sidecar));
+    }
+    all.push(spec_valid(facts.problems));
+    let mut all: Vec<Condition> = all
+        .into_iter()
+        .map(|said| {
+            let status = if said.holds { "True" } else { "False" };
+            let attempted = facts.attempted.iter().find(|condition| condition.type_ == said.kind);
+            let alike = known(said.kind).into_iter().chain(attempted).find(|condition| condition.status == status);
+            let since = alike.map(|condition| condition.last_transition_time.clone());
+            Condition {
+                type_: said.kind.to_owned(),
+                status: status.to_owned(),
+                reason: said.reason.to_owned(),
+                message: shortened(said.message),
+                observed_generation: Some(facts.fence.generation).filter(|generation| *generation > 0),
+                last_transition_time: since.unwrap_or_else(|| time(unix_seconds)),
+            }
+        })
+        .collect();
+    if facts.sidecar.is_none() {
+        let kept = [READY, SIDECAR_APPLIED, CONFLICT].into_iter().filter_map(known).cloned();
+        all.extend(kept);
+    }
+    all.sort_by_key(|condition| ORDER.iter().position(|kind| *kind == condition.type_));
+    all
+}
+
+/// Conditions of a status that are ours to write; others have their own writers.
+pub fn ours(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
+    conditions.iter().filter(|condition| ORDER.contains(&condition.type_.as_str()))
+}
+
+fn applied(id: &ObjectRef, sidecar: &SidecarState) -> Said {
+    let (holds, reason, message) = match sidecar {
+        SidecarState::Applied => (true, "Applied", format!("Sidecar {id} has every host of status.domains")),
+        SidecarState::Disabled => {
+            (false, "Disabled", "spec.enable is not true: the pods see every host of the mesh".to_owned())
+        }
+        SidecarState::ServiceMissing => (
+            false,
+            "ServiceMissing",
+            format!(
+                "spec.workloadSelector.fromService: expected a Service {id}, found none. Make it, or name the pods in \
+                 spec.workloadSelector.labels. Until then the Sidecar stays as it is, or is not made"
+            ),
+        ),
+        SidecarState::ServiceWithoutSelector => (
+            false,
+            "ServiceWithoutSelector",
+            format!(
+                "spec.workloadSelector.fromService: expected Service {id} to select pods, and its spec.selector is empty. Name the pods \
+                 in spec.workloadSelector.labels. Until then the Sidecar stays as it is, or is not made"
+            ),
+        ),
+        SidecarState::Foreign => {
+            (false, "ForeignSidecar", format!("Sidecar {id} is not this fence's, and is left alone: see Conflict"))
+        }
+        SidecarState::Refused(words) => (
+            false,
+            "Refused",
+            format!(
+                "the API server refused Sidecar {id}: {words}. It is tried again when something changes, and every ten minutes"
+            ),
+        ),
+        SidecarState::Overruled => (
+            false,
+            "Overruled",
+            format!(
+                "Sidecar {id} was written, and something (another controller, a webhook) made it different: look at its \
+                 metadata.managedFields. It is tried again when something changes, and every ten minutes"
+            ),
+        ),
+    };
+    Said { kind: SIDECAR_APPLIED, holds, reason, message }
+}
+
+fn ready(facts: &Facts<'_>, sidecar: &SidecarState, applied: &Said) -> Said {
+    if let Some(words) = facts.refused_status {
+        let message = format!(
+            "the API server refused the status of this fence, so that status.domains is not up to date: {words}"
+        );
+        return Said { kind: READY, holds: false, reason: "StatusRefused", message };
+    }
+    let holds = matches!(sidecar, SidecarState::Applied | SidecarState::Disabled);
+    Said { kind: READY, holds, reason: applied.reason, message: applied.message.clone() }
+}
+
+fn conflict(id: &ObjectRef, sidecar: &SidecarState) -> Option<Said> {
+    let SidecarState::Foreign = sidecar else { return None };
+    let message = format!(
+        "Sidecar {id} was made by somebody else, so it decides what the pods see, and learned hosts do not reach it. Delete it, or hand \
+         it over: kubectl -n {} annotate sidecar {} {}=true",
+        id.namespace,
+        id.name,
+        lazyload_api::names::ADOPT_ANNOTATION,
+    );
+    Some(Said { kind: CONFLICT, holds: true, reason: "ForeignSidecar", message })
+}
+
+fn spec_valid(problems: &[String]) -> Said {
+    if problems.is_empty() {
+        return Said {
+            kind: SPEC_VALID,
+            holds: true,
+            reason: "Valid",
+            message: "everything in the spec can be used".to_owned(),
+        };
+    }
+    Said { kind: SPEC_VALID, holds: false, reason: "LeftOut", message: problems.join("; ") }
+}
+
+fn time(unix_seconds: i64) -> Time {
+    Time(Timestamp::from_second(unix_seconds).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let end = message.floor_char_boundary(MAX_MESSAGE - 4);
+        message.truncate(end);
+        message.push_str(" ...");
+    }
+    message
+}
