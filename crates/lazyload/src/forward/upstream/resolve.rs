@@ -44,8 +44,9 @@ impl Service<Name> for Resolver {
         let checks = self.checks;
         Box::pin(async move {
             let name = name.as_str().to_owned();
-            let found: Vec<SocketAddr> = match tokio::net::lookup_host((name.as_str(), 0)).await {
-                Ok(found) => found.collect(),
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map(Iterator::collect::<Vec<_>>);
+            let found = match found {
+                Ok(found) => found,
                 Err(source) if may_pass(&source) => return Err(ResolveError::Failed { name, source }),
                 Err(source) => return Err(ResolveError::NoSuchHost { name, source: Some(source) }),
             };
