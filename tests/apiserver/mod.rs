@@ -14,6 +14,7 @@ mod outages;
 mod ownership;
 pub(crate) mod proxy;
 mod restarts;
+mod routes;
 mod settings;
 mod story;
 

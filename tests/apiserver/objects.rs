@@ -195,7 +195,8 @@ fn resource(kind: &str) -> ApiResource {
         "ClusterRole" | "ClusterRoleBinding" => ("rbac.authorization.k8s.io", "v1"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
         "ServiceFence" => ("microservice.slime.io", "v1alpha1"),
-        "Sidecar" | "VirtualService" => ("networking.istio.io", "v1beta1"),
+        "ServiceEntry" | "Sidecar" | "VirtualService" => ("networking.istio.io", "v1beta1"),
+        "GRPCRoute" | "HTTPRoute" => ("gateway.networking.k8s.io", "v1"),
         _ => panic!("unknown kind {kind}"),
     };
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))

@@ -1,11 +1,13 @@
 //! Owns the views of the whole on a real mesh: a real Kubernetes, istiod and Envoy from the testbed.
 //! Never looks inside the product: what is asserted is what kubectl, an access log or a called pod shows.
-//! Next: `story` for the seed's example, `identity` for who called, `switch` for the time to direct, `kill` for a controller that dies.
+//! Next: `story` for the seed's example, `identity` for who called, `switch` for the time to direct, `routes` for destinations behind
+//! destinations, `kill` for a controller that dies.
 
 mod identity;
 mod install;
 mod kill;
 mod pods;
+mod routes;
 mod story;
 mod switch;
 mod testbed;

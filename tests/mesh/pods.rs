@@ -106,6 +106,17 @@ pub fn access_log(testbed: &Testbed, pod: &str, containing: &str) -> Vec<String>
     log.lines().filter(|line| line.contains(containing)).map(str::to_owned).collect()
 }
 
+/// The clusters that a deployment's proxy knows, as Envoy lists them.
+///
+/// # Errors
+/// The proxy cannot be asked.
+pub fn clusters(testbed: &Testbed, deployment: &str) -> anyhow::Result<String> {
+    let deployment = format!("deploy/{deployment}");
+    let exec = ["exec", "-n", "default", &deployment, "-c", "istio-proxy", "--"];
+    let ask = ["pilot-agent", "request", "GET", "clusters"];
+    testbed.kubectl(&[&exec[..], &ask].concat())
+}
+
 /// How many requests of a load were lost by Envoy at a switch: it can activate a new route a few milliseconds before its cluster, and
 /// answers `503 NC` then, whoever changes a Sidecar in one step. "No request lost, nothing learned lost" is the issue that ends this.
 ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::install::{Installation, NAMESPACE};
-use super::pods::{Pod, access_log, lost_at_switch};
+use super::pods::{Pod, access_log, clusters, lost_at_switch};
 use super::testbed::{Testbed, script};
 use super::turn;
 use crate::support::waiting::eventually;
@@ -110,10 +110,7 @@ async fn enabling_creates_fence_and_sidecar(testbed: &Testbed) -> Value {
     }
     // The proxy has the new configuration once it knows details no more.
     eventually("the Sidecar is in force", SOON, || async {
-        let clusters = ["exec", "-n", "default", "deploy/productpage-v1", "-c", "istio-proxy", "--"];
-        let ask = ["pilot-agent", "request", "GET", "clusters"];
-        let arguments: Vec<&str> = clusters.iter().chain(&ask).copied().collect();
-        let clusters = testbed.kubectl(&arguments)?;
+        let clusters = clusters(testbed, "productpage-v1")?;
         anyhow::ensure!(!clusters.contains("outbound|9080||details.default"), "details is still known");
         Ok(())
     })

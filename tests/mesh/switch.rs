@@ -8,7 +8,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams
 use serde_json::{Value, json};
 
 use super::install::Installation;
-use super::pods::Pod;
+use super::pods::{Pod, clusters};
 use super::testbed::{Testbed, script};
 use super::turn;
 use crate::support::repository;
@@ -75,11 +75,7 @@ impl<'a> Fixture<'a> {
         let fixture = Self { testbed, sidecars };
         for app in ["productpage", "ratings"] {
             eventually("the Sidecar is in force", Duration::from_secs(20), || async {
-                let deployment = format!("deploy/{app}-v1");
-                let exec = ["exec", "-n", "default", &deployment, "-c", "istio-proxy", "--"];
-                let ask = ["pilot-agent", "request", "GET", "clusters"];
-                let arguments: Vec<&str> = exec.iter().chain(&ask).copied().collect();
-                let clusters = testbed.kubectl(&arguments)?;
+                let clusters = clusters(testbed, &format!("{app}-v1"))?;
                 anyhow::ensure!(!clusters.contains("||ttd-"), "the trials' Services are known");
                 Ok(())
             })

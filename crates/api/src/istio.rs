@@ -1,5 +1,5 @@
 //! The slices of Istio's resources that Lazyload reads or writes; unknown fields are left to the API server.
-//! Source: Istio API reference for Sidecar and VirtualService (networking.istio.io).
+//! Source: Istio API reference for Sidecar, VirtualService and ServiceEntry (networking.istio.io).
 
 use std::collections::BTreeMap;
 
@@ -65,12 +65,15 @@ pub struct SidecarWorkloadSelector {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VirtualServiceSpec {
-    /// Hosts that the routes apply to.
+    /// Hosts that the routes apply to, wildcards (`*`, `*.example.com`) among them; none for a delegate of another VirtualService.
     #[serde(default)]
     pub hosts: Vec<String>,
     /// Gateways that the routes apply to; empty means the sidecars of the mesh, as does the name `mesh`.
     #[serde(default)]
     pub gateways: Vec<String>,
+    /// Namespaces whose callers the routes apply to: names, `.` for its own, `*` for all; empty means the mesh's default.
+    #[serde(default)]
+    pub export_to: Vec<String>,
     /// HTTP routes.
     #[serde(default)]
     pub http: Vec<VirtualServiceRoute>,
@@ -94,6 +97,20 @@ pub struct VirtualServiceRoute {
     /// Mirrors of HTTP requests.
     #[serde(default)]
     pub mirrors: Vec<RouteDestination>,
+    /// The VirtualService that has the destinations of this HTTP route.
+    #[serde(default)]
+    pub delegate: Option<Delegate>,
+}
+
+/// Another VirtualService, one without hosts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Delegate {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// Its namespace; empty means that of the VirtualService that delegates.
+    #[serde(default)]
+    pub namespace: String,
 }
 
 /// One weighted destination.
@@ -110,4 +127,26 @@ pub struct Destination {
     /// FQDN, or short and then relative to the VirtualService's namespace.
     #[serde(default)]
     pub host: String,
+}
+
+/// What Lazyload reads of a ServiceEntry: which hosts it adds to the mesh, and for whom.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "networking.istio.io",
+    version = "v1beta1",
+    kind = "ServiceEntry",
+    plural = "serviceentries",
+    namespaced,
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceEntrySpec {
+    /// Its hosts, wildcards (`*.example.com`) among them.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Namespaces whose callers know the hosts: names, `.` for its own, `*` for all; empty means the mesh's default.
+    #[serde(default)]
+    pub export_to: Vec<String>,
 }

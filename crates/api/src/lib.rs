@@ -3,6 +3,7 @@
 //! Next: `lazyload-logic`, which thinks in these words.
 
 mod condition;
+pub mod gateway_api;
 pub mod istio;
 pub mod names;
 pub mod service_fence;

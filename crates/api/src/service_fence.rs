@@ -136,13 +136,16 @@ pub struct ServiceFenceStatus {
 /// What one dependency stands for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Destinations {
-    /// The dependency itself and the real destinations behind it; for `NAMESPACE/*` only the latter.
+    /// The dependency itself, or the wildcard by which the mesh knows it, and what lies behind it; for `NAMESPACE/*` only the latter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// Absent means active. The original has written names and numbers: both are read, names are written.
     #[serde(default, skip_serializing_if = "DomainStatus::is_active", deserialize_with = "domain_status")]
     #[schemars(schema_with = "int_or_string")]
     pub status: DomainStatus,
+    /// The mesh does not know this learned host: it is not in the Sidecar, and calls go on through the global-sidecar.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub external: bool,
 }
 
 /// Life of a dependency.
@@ -235,9 +238,9 @@ mod tests {
 
     #[test]
     fn an_active_domain_is_written_without_status_and_others_by_name() {
-        let active = Destinations { hosts: vec!["a".into()], status: DomainStatus::Active };
+        let active = Destinations { hosts: vec!["a".into()], ..Destinations::default() };
         assert_eq!(serde_json::to_value(&active).unwrap(), serde_json::json!({"hosts": ["a"]}));
-        let waiting = Destinations { hosts: vec![], status: DomainStatus::ExpireWait };
+        let waiting = Destinations { status: DomainStatus::ExpireWait, ..Destinations::default() };
         assert_eq!(serde_json::to_value(&waiting).unwrap(), serde_json::json!({"status": "EXPIREWAIT"}));
     }
 

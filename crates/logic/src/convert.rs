@@ -4,11 +4,14 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use lazyload_api::{istio, names, service_fence};
+use lazyload_api::{gateway_api, istio, names, service_fence};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::types::{EndpointSlice, Fence, Labels, Namespace, Object, ObjectRef, Pod, Service, Sidecar, VirtualService};
+use crate::types::{
+    EndpointSlice, Fence, GatewayRoute, Labels, Namespace, Object, ObjectRef, Pod, Service, ServiceEntry, Sidecar,
+    VirtualService,
+};
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -58,6 +61,9 @@ pub fn object(value: &Value) -> Result<Option<Object>, ConvertError> {
         ("microservice.slime.io", "ServiceFence") => fence(typed(value)?).map(Object::Fence),
         ("networking.istio.io", "Sidecar") => sidecar(typed(value)?).map(Object::Sidecar),
         ("networking.istio.io", "VirtualService") => virtual_service(typed(value)?).map(Object::VirtualService),
+        ("networking.istio.io", "ServiceEntry") => service_entry(typed(value)?).map(Object::ServiceEntry),
+        ("gateway.networking.k8s.io", "HTTPRoute") => gateway_route(typed(value)?).map(Object::HttpRoute),
+        ("gateway.networking.k8s.io", "GRPCRoute") => gateway_route(typed(value)?).map(Object::GrpcRoute),
         _ => return Ok(None),
     };
     converted.ok_or_else(nameless).map(Some)
@@ -187,6 +193,18 @@ pub fn sidecar(object: istio::Sidecar) -> Option<Sidecar> {
 #[must_use]
 pub fn virtual_service(object: istio::VirtualService) -> Option<VirtualService> {
     Some(VirtualService { id: id(&object.metadata)?, spec: object.spec })
+}
+
+/// A ServiceEntry; `None` without a name.
+#[must_use]
+pub fn service_entry(object: istio::ServiceEntry) -> Option<ServiceEntry> {
+    Some(ServiceEntry { id: id(&object.metadata)?, spec: object.spec })
+}
+
+/// An HTTPRoute or a GRPCRoute; `None` without a name.
+#[must_use]
+pub fn gateway_route(object: gateway_api::GatewayRoute) -> Option<GatewayRoute> {
+    Some(GatewayRoute { id: id(&object.metadata)?, spec: object.spec })
 }
 
 fn id(metadata: &ObjectMeta) -> Option<ObjectRef> {

@@ -9,6 +9,7 @@ pub mod index;
 pub mod ledger;
 pub mod manifest;
 pub mod observation;
+pub mod prometheus;
 pub mod route;
 pub mod settings;
 pub mod state;

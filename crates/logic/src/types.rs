@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lazyload_api::istio::{SidecarSpec, VirtualServiceSpec};
+use lazyload_api::gateway_api::GatewayRouteSpec;
+use lazyload_api::istio::{ServiceEntrySpec, SidecarSpec, VirtualServiceSpec};
 use lazyload_api::names;
 use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
 
@@ -148,6 +149,24 @@ pub struct VirtualService {
     pub spec: VirtualServiceSpec,
 }
 
+/// A ServiceEntry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceEntry {
+    /// Its name.
+    pub id: ObjectRef,
+    /// Its hosts.
+    pub spec: ServiceEntrySpec,
+}
+
+/// An HTTPRoute or a GRPCRoute of Gateway API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayRoute {
+    /// Its name.
+    pub id: ObjectRef,
+    /// Its routes.
+    pub spec: GatewayRouteSpec,
+}
+
 /// An object of any watched kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
@@ -165,6 +184,12 @@ pub enum Object {
     Sidecar(Sidecar),
     /// A VirtualService.
     VirtualService(VirtualService),
+    /// A ServiceEntry.
+    ServiceEntry(ServiceEntry),
+    /// An HTTPRoute.
+    HttpRoute(GatewayRoute),
+    /// A GRPCRoute.
+    GrpcRoute(GatewayRoute),
 }
 
 /// The watched kinds.
@@ -184,11 +209,17 @@ pub enum Kind {
     Sidecar,
     /// `networking.istio.io/v1beta1/VirtualService`
     VirtualService,
+    /// `networking.istio.io/v1beta1/ServiceEntry`
+    ServiceEntry,
+    /// `gateway.networking.k8s.io/v1/HTTPRoute`
+    HttpRoute,
+    /// `gateway.networking.k8s.io/v1/GRPCRoute`
+    GrpcRoute,
 }
 
 impl Kind {
     /// Every watched kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Service,
         Self::Namespace,
         Self::Pod,
@@ -196,6 +227,9 @@ impl Kind {
         Self::Fence,
         Self::Sidecar,
         Self::VirtualService,
+        Self::ServiceEntry,
+        Self::HttpRoute,
+        Self::GrpcRoute,
     ];
 
     /// The kind's name in Kubernetes, for messages.
@@ -209,7 +243,16 @@ impl Kind {
             Self::Fence => "ServiceFence",
             Self::Sidecar => "Sidecar",
             Self::VirtualService => "VirtualService",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
         }
+    }
+
+    /// Whether a cluster works without the kind: where its CRD is not installed there are simply none.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::VirtualService | Self::ServiceEntry | Self::HttpRoute | Self::GrpcRoute)
     }
 }
 
@@ -225,6 +268,9 @@ impl Object {
             Self::Fence(_) => Kind::Fence,
             Self::Sidecar(_) => Kind::Sidecar,
             Self::VirtualService(_) => Kind::VirtualService,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::GrpcRoute(_) => Kind::GrpcRoute,
         }
     }
 
@@ -239,6 +285,8 @@ impl Object {
             Self::Fence(object) => object.id.clone(),
             Self::Sidecar(object) => object.id.clone(),
             Self::VirtualService(object) => object.id.clone(),
+            Self::ServiceEntry(object) => object.id.clone(),
+            Self::HttpRoute(object) | Self::GrpcRoute(object) => object.id.clone(),
         }
     }
 }

@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::observe::Counters;
+use crate::observe::prometheus::PrometheusCounters;
 
 /// Everything counted by one controller.
 #[derive(Debug, Default)]
@@ -33,7 +34,9 @@ pub struct Metrics {
     learned_verified: Gauge,
     learned_unverified: Gauge,
     learned_skipped: Family<ReasonLabels, Gauge>,
+    learned_expired: Gauge,
     observed: Arc<Counters>,
+    prometheus: Arc<PrometheusCounters>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,8 +56,8 @@ struct WriteLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
+pub(super) struct ReasonLabels {
+    pub(super) reason: &'static str,
 }
 
 impl Metrics {
@@ -64,6 +67,12 @@ impl Metrics {
         self.observed.clone()
     }
 
+    /// The counters of the conversation with Prometheus.
+    #[must_use]
+    pub fn prometheus(&self) -> Arc<PrometheusCounters> {
+        self.prometheus.clone()
+    }
+
     /// Counts an event that the engine took in.
     pub fn event(&self, event: &Event) {
         let event = match event {
@@ -71,6 +80,7 @@ impl Metrics {
             Event::Deleted(..) => "deleted",
             Event::Listed(_) => "listed",
             Event::Called(_) => "called",
+            Event::Measured(_) => "measured",
             Event::Finished { .. } => "finished",
             Event::Heal => "heal",
         };
@@ -106,6 +116,7 @@ impl Metrics {
     pub fn learned(&self, learned: &Learned) {
         self.learned_hosts.set(clamped(learned.hosts));
         self.learned_known.set(clamped(learned.known));
+        self.learned_expired.set(clamped(learned.expired));
         self.learned_verified.set(clamped(learned.verified));
         self.learned_unverified.set(clamped(learned.unverified));
         for (reason, count) in &learned.skipped {
@@ -129,6 +140,7 @@ impl Metrics {
             ("lazyload_servicefence_deletions", "Fences deleted", &self.fence_deletions),
             ("lazyload_learned_hosts", "Hosts that were new for a caller", &self.learned_hosts),
             ("lazyload_learned_known", "Calls that told nothing new", &self.learned_known),
+            ("lazyload_learned_expired", "Hosts that left, not called for the window", &self.learned_expired),
             (
                 "lazyload_calls_verified",
                 "Calls whose caller's certificate agrees with its address",
@@ -147,6 +159,7 @@ impl Metrics {
         registry.register("lazyload_writes", "Writes by change and outcome", self.writes.clone());
         registry.register("lazyload_calls_skipped", "Calls left out, by reason", self.learned_skipped.clone());
         self.register_observed(&mut registry);
+        super::prometheus::register(&self.prometheus, &mut registry);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -177,13 +190,13 @@ impl Metrics {
     }
 }
 
-fn gauge(value: u64) -> Gauge {
+pub(super) fn gauge(value: u64) -> Gauge {
     let gauge = Gauge::default();
     gauge.set(clamped(value));
     gauge
 }
 
-fn clamped(value: u64) -> i64 {
+pub(super) fn clamped(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -3,4 +3,5 @@
 //! Next: `server` for the endpoints, `metrics` for what they count.
 
 pub mod metrics;
+mod prometheus;
 pub mod server;

@@ -1,7 +1,7 @@
 //! Whether a document has the form of its kind, and if not, which field is wrong.
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
-use lazyload_api::{istio, service_fence};
+use lazyload_api::{gateway_api, istio, service_fence};
 use lazyload_logic::types::Kind;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,7 +36,8 @@ fn group_of(kind: Kind) -> &'static str {
         Kind::Service | Kind::Namespace | Kind::Pod => "",
         Kind::EndpointSlice => "discovery.k8s.io",
         Kind::Fence => "microservice.slime.io",
-        Kind::Sidecar | Kind::VirtualService => "networking.istio.io",
+        Kind::Sidecar | Kind::VirtualService | Kind::ServiceEntry => "networking.istio.io",
+        Kind::HttpRoute | Kind::GrpcRoute => "gateway.networking.k8s.io",
     }
 }
 
@@ -53,6 +54,8 @@ pub fn check(kind: Kind, document: &Value) -> Result<(), Misfit> {
         Kind::Fence => fits::<service_fence::ServiceFence>(document),
         Kind::Sidecar => fits::<istio::Sidecar>(document),
         Kind::VirtualService => fits::<istio::VirtualService>(document),
+        Kind::ServiceEntry => fits::<istio::ServiceEntry>(document),
+        Kind::HttpRoute | Kind::GrpcRoute => fits::<gateway_api::GatewayRoute>(document),
     }
 }
 

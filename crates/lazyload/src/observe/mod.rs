@@ -1,6 +1,7 @@
-//! Owns the access logs that the mesh's proxies send: the gRPC server, the scan of each message, what is passed on of it.
+//! Owns what is learned from: the access logs that the mesh's proxies send (the gRPC server, the scan of each message, what is passed on
+//! of it), and Prometheus.
 //! Never decides who a caller is or what a call means: `lazyload_logic::observation` says what an entry tells, the state the rest.
-//! Next: `server` for the life of a stream, `intake` for the life of a message, `client` for the demo's simulated proxy.
+//! Next: `server` for the life of a stream, `intake` for the life of a message, `client` for the demo's simulated proxy, `prometheus`.
 
 pub(crate) mod codec;
 mod counters;
@@ -13,6 +14,7 @@ mod server;
 mod wire;
 
 pub(crate) mod client;
+pub(crate) mod prometheus;
 
 #[cfg(test)]
 mod conversation;

@@ -38,19 +38,21 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     }
     let pod = std::env::var("POD_NAME").ok();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pod, ?settings, "effective settings");
-    if settings.source == MetricSource::Prometheus {
-        return Err(BadInput("the metric source prometheus is not built yet: use accesslog".to_owned()).into());
-    }
     let shutdown = signals::shutdown()?;
     let readiness = Readiness::default();
     let metrics = Arc::new(Metrics::default());
 
-    let log_source = listen(&settings.log_source_address)?;
+    // With Prometheus as the source nobody sends access logs: that port stays closed.
+    let log_source = match settings.source {
+        MetricSource::AccessLog => Some(listen(&settings.log_source_address)?),
+        MetricSource::Prometheus => None,
+    };
     let admin = Admin { readiness: readiness.clone(), metrics: metrics.clone(), level: Some(level) };
     let admin_tasks = serve_admin(&settings, &admin, &shutdown)?;
 
     let client =
         kube::Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let prometheus = settings.prometheus.clone();
     let (state, problems) = State::new(settings);
     for problem in problems {
         tracing::warn!(problem, "settings");
@@ -58,14 +60,27 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let (events_tx, events_rx) = mpsc::channel(EVENT_QUEUE);
     let (calls_tx, calls_rx) = mpsc::channel(CALL_QUEUE);
     let watches = watch::kube::watch_cluster(&client, &events_tx, &metrics);
-    drop(events_tx);
-    let logs = tokio::spawn(observe::serve(log_source, calls_tx, metrics.observed(), shutdown.clone()));
+    let logs = log_source
+        .map(|listener| tokio::spawn(observe::serve(listener, calls_tx, metrics.observed(), shutdown.clone())));
+    let (questions_tx, questions_rx) = mpsc::channel(1);
+    let asking = prometheus.map(|settings| {
+        let counters = metrics.prometheus();
+        tokio::spawn(observe::prometheus::run(settings, questions_tx, events_tx, counters, shutdown.clone()))
+    });
 
-    let engine = Engine::new(state, KubeWriter::new(client), metrics, &readiness);
+    let mut engine = Engine::new(state, KubeWriter::new(client), metrics, &readiness);
+    if asking.is_some() {
+        engine = engine.answering(questions_rx);
+    }
     engine.run(events_rx, calls_rx, shutdown.clone()).await;
     shutdown.cancel();
     drop(watches);
-    logs.await.context("the access-log service ended badly")??;
+    if let Some(logs) = logs {
+        logs.await.context("the access-log service ended badly")??;
+    }
+    if let Some(asking) = asking {
+        asking.await.context("asking Prometheus ended badly")??;
+    }
     for task in admin_tasks {
         task.await.context("an auxiliary endpoint ended badly")??;
     }

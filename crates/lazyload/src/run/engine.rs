@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::metrics::Metrics;
 use crate::apply::Writer;
+use crate::observe::prometheus::Question;
 use crate::process::clock::Clock;
 use crate::process::readiness::{Awaited, Readiness};
 
@@ -33,6 +34,8 @@ pub struct Engine<W> {
     /// One guard for each kind whose first list is awaited.
     awaited: Vec<(Kind, Awaited)>,
     slots: Arc<Semaphore>,
+    /// Who asks Prometheus asks here about what.
+    questions: Option<mpsc::Receiver<Question>>,
     finished_tx: mpsc::UnboundedSender<Event>,
     finished_rx: mpsc::UnboundedReceiver<Event>,
 }
@@ -46,7 +49,23 @@ impl<W: Writer> Engine<W> {
         // Unbounded, but no fuller than there are writes on their way, one for each fence.
         let (finished_tx, finished_rx) = mpsc::unbounded_channel();
         let slots = Arc::new(Semaphore::new(WRITES_AT_ONCE));
-        Self { state, writer, metrics, clock: Clock::start(), awaited, slots, finished_tx, finished_rx }
+        Self {
+            state,
+            writer,
+            metrics,
+            clock: Clock::start(),
+            awaited,
+            slots,
+            questions: None,
+            finished_tx,
+            finished_rx,
+        }
+    }
+
+    /// Answers which fences there are.
+    #[must_use]
+    pub fn answering(self, questions: mpsc::Receiver<Question>) -> Self {
+        Self { questions: Some(questions), ..self }
     }
 
     /// Runs until the shutdown, or until all senders of events are gone. Writes that have begun are finished.
@@ -69,6 +88,10 @@ impl<W: Writer> Engine<W> {
                     Some(event) => self.on(event),
                     None => break,
                 },
+                Some(question) = next_question(&mut self.questions) => {
+                    // Who asked may have gone, with the shutdown.
+                    drop(question.send(self.state.interest()));
+                }
                 () = alarm => {}
                 _ = heal.tick() => self.on(Event::Heal),
             }
@@ -116,6 +139,13 @@ impl<W: Writer> Engine<W> {
                 self.finished_tx.clone(),
             ));
         }
+    }
+}
+
+async fn next_question(questions: &mut Option<mpsc::Receiver<Question>>) -> Option<Question> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -41,6 +41,9 @@ pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>, metrics: &Ar
         (Kind::Fence, "microservice.slime.io", "v1alpha1"),
         (Kind::Sidecar, "networking.istio.io", "v1beta1"),
         (Kind::VirtualService, "networking.istio.io", "v1beta1"),
+        (Kind::ServiceEntry, "networking.istio.io", "v1beta1"),
+        (Kind::HttpRoute, "gateway.networking.k8s.io", "v1"),
+        (Kind::GrpcRoute, "gateway.networking.k8s.io", "v1"),
     ] {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
         let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
@@ -71,7 +74,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut stream = watcher(api, watcher::Config::default()).default_backoff().boxed();
-    let mut sink = Sink { kind, events, known: BTreeSet::new(), listing: None };
+    let mut sink = Sink { kind, events, known: BTreeSet::new(), listing: None, absent: false };
     while let Some(next) = stream.next().await {
         let sent = match next {
             Ok(watcher::Event::Init) => {
@@ -83,7 +86,10 @@ where
                 sink.apply(id, convert(object)).await
             }
             Ok(watcher::Event::Delete(object)) => sink.delete(&id(&object)).await,
-            Ok(watcher::Event::InitDone) => sink.listed().await,
+            Ok(watcher::Event::InitDone) => {
+                sink.absent = false;
+                sink.listed().await
+            }
             Err(error) => sink.failed(&error).await,
         };
         if sent.is_err() {
@@ -103,6 +109,8 @@ struct Sink {
     events: mpsc::Sender<Event>,
     known: BTreeSet<ObjectRef>,
     listing: Option<BTreeSet<ObjectRef>>,
+    /// The kind's CRD is not installed, which has been said.
+    absent: bool,
 }
 
 type Sent = Result<(), mpsc::error::SendError<Event>>;
@@ -136,11 +144,16 @@ impl Sink {
 
     async fn failed(&mut self, error: &watcher::Error) -> Sent {
         let kind = self.kind.name();
-        if is_not_found(error) && self.kind == Kind::VirtualService {
-            tracing::warn!(kind, "its CRD is not installed; going on without");
-            return self.events.send(Event::Listed(self.kind)).await;
-        }
         if is_not_found(error) {
+            let said = std::mem::replace(&mut self.absent, true);
+            if said {
+                return Ok(());
+            }
+            if self.kind.is_optional() {
+                tracing::info!(kind, "its CRD is not installed; going on without, until it is");
+                self.listing = None;
+                return self.listed().await;
+            }
             tracing::warn!(kind, "its CRD is not installed; waiting for it");
         } else {
             tracing::warn!(kind, error = error as &dyn std::error::Error, "watch failed; trying again");

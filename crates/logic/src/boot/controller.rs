@@ -26,7 +26,8 @@ pub(super) fn base(installation: &Installation) -> Vec<Value> {
         "rules": [
             rule("", &["namespaces", "pods", "services"], READ),
             rule("discovery.k8s.io", &["endpointslices"], READ),
-            rule("networking.istio.io", &["virtualservices"], READ),
+            rule("networking.istio.io", &["serviceentries", "virtualservices"], READ),
+            rule("gateway.networking.k8s.io", &["grpcroutes", "httproutes"], READ),
             rule("networking.istio.io", &["sidecars"], OWN),
             rule("microservice.slime.io", &["servicefences"], OWN),
             rule("microservice.slime.io", &["servicefences/status"], &["get", "patch"]),

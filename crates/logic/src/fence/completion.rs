@@ -18,23 +18,34 @@ pub fn complete_called(host: &str, namespace: &str, index: &Index) -> String {
 /// Completes a host that a user wrote into a fence of `namespace`, if such a Service exists; verbatim otherwise.
 #[must_use]
 pub fn complete_known(host: &str, namespace: &str, index: &Index) -> String {
+    let known = possible_service(host, namespace).filter(|id| index.find_service(id).is_some());
+    known.map_or_else(|| host.to_owned(), |id| service_host(&id))
+}
+
+/// The Service that a short host (`a`, `a.b`, `a.b.svc`) means in `namespace`, if there is one.
+#[must_use]
+pub fn possible_service(host: &str, namespace: &str) -> Option<ObjectRef> {
     let mut labels = host.split('.');
-    let (service, in_namespace, rest) = (labels.next(), labels.next(), labels.next());
-    let id = match (service, in_namespace, rest, labels.next()) {
-        (Some(service), None, None, None) => ObjectRef::new(namespace, service),
-        (Some(service), Some(in_namespace), None | Some("svc"), None) => ObjectRef::new(in_namespace, service),
-        _ => return host.to_owned(),
-    };
-    if index.find_service(&id).is_none() {
-        return host.to_owned();
+    let (service, in_namespace, rest) = (labels.next()?, labels.next(), labels.next());
+    match (in_namespace, rest, labels.next()) {
+        (None, None, None) => Some(ObjectRef::new(namespace, service)),
+        (Some(in_namespace), None | Some("svc"), None) => Some(ObjectRef::new(in_namespace, service)),
+        _ => None,
     }
-    service_host(&id)
 }
 
 /// The host of a Service.
 #[must_use]
 pub fn service_host(id: &ObjectRef) -> String {
     format!("{}.{}{}", id.name, id.namespace, names::SERVICE_DOMAIN_SUFFIX)
+}
+
+/// The Service that a host is of; `None` for other hosts.
+#[must_use]
+pub fn service_of_host(host: &str) -> Option<ObjectRef> {
+    let (name, namespace) = host.strip_suffix(names::SERVICE_DOMAIN_SUFFIX)?.split_once('.')?;
+    let is_one = !name.is_empty() && !namespace.is_empty() && !namespace.contains('.');
+    is_one.then(|| ObjectRef::new(namespace, name))
 }
 
 #[cfg(test)]
@@ -62,6 +73,17 @@ mod tests {
             ("www.163.com", "www.163.com"),
         ] {
             assert_eq!(complete_called(called, "testns", &index), expected, "{called}");
+        }
+    }
+
+    #[test]
+    fn a_service_and_its_host_are_inverse() {
+        let id = ObjectRef::new("default", "details");
+        assert_eq!(service_of_host(&service_host(&id)), Some(id));
+        for host in
+            ["details", "details.svc.cluster.local", "a.b.c.svc.cluster.local", "www.163.com", "details.default.svc"]
+        {
+            assert_eq!(service_of_host(host), None, "{host}");
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use lazyload_api::service_fence::{Destinations, DomainStatus, ServiceFenceSpec, Strategy};
 
 use super::alias::Aliases;
-use super::completion::{complete_known, service_host};
+use super::completion::{complete_known, possible_service, service_host};
+use super::interest::Interest;
 use crate::index::Index;
 use crate::types::ObjectRef;
 
@@ -19,6 +20,8 @@ pub struct Dependencies {
     pub domains: BTreeMap<String, Destinations>,
     /// The first second (Unix) at which the result would differ by itself.
     pub next_expiry: Option<i64>,
+    /// Everything that was looked at on the way: where none of it changes, the result does not either.
+    pub interest: Interest,
 }
 
 /// Computes the dependencies of a fence.
@@ -31,8 +34,7 @@ pub fn desired_dependencies(
     aliases: &Aliases,
     unix_seconds: i64,
 ) -> Dependencies {
-    let mut found = Dependencies::default();
-    let mut collector = Collector { domains: &mut found.domains, index, aliases };
+    let mut collector = Collector { found: Dependencies::default(), namespace: &id.namespace, index, aliases };
     for (host, strategy) in &spec.host {
         if let Some(namespace) = host.strip_suffix(WHOLE_NAMESPACE) {
             collector.add_namespace(namespace);
@@ -43,25 +45,28 @@ pub fn desired_dependencies(
             Some(second) if unix_seconds > second => DomainStatus::Expire,
             Some(second) => {
                 let next = second.saturating_add(1);
-                found.next_expiry = Some(found.next_expiry.map_or(next, |known| known.min(next)));
+                let known = &mut collector.found.next_expiry;
+                *known = Some(known.map_or(next, |known| known.min(next)));
                 DomainStatus::Active
             }
             None => DomainStatus::Active,
         };
-        collector.add_host(&complete_known(host, &id.namespace, index), status);
+        let host = collector.complete(host);
+        collector.add_host(&host, status);
     }
     for namespace in &spec.namespace_selector {
         collector.add_namespace(namespace);
     }
     for selector in &spec.label_selector {
+        collector.found.interest.select(&selector.selector);
         for service in index.services_labelled(&selector.selector) {
             collector.add_host(&service_host(&service), DomainStatus::Active);
         }
     }
     for host in learned {
-        collector.add_host(host, DomainStatus::Active);
+        collector.add_learned(host);
     }
-    found
+    collector.found
 }
 
 /// The last second at which a strategy is active; `None` for ever. `stable` beats `deadline` beats `auto`.
@@ -78,37 +83,82 @@ fn expiry(strategy: &Strategy) -> Option<i64> {
 }
 
 struct Collector<'a> {
-    domains: &'a mut BTreeMap<String, Destinations>,
+    found: Dependencies,
+    /// The fence's, which is that of its callers.
+    namespace: &'a str,
     index: &'a Index,
     aliases: &'a Aliases,
 }
 
 impl Collector<'_> {
-    /// A host and its aliases, each with the destinations behind it. What is there already stays, unless it has expired and this has not.
+    /// A host as the user wrote it or as it was learned, completed if it is a Service's.
+    fn complete(&mut self, host: &str) -> String {
+        self.found.interest.hosts.insert(host.to_owned());
+        // The name that it would have if the Service existed, which may happen any day.
+        self.found.interest.hosts.extend(possible_service(host, self.namespace).map(|id| service_host(&id)));
+        complete_known(host, self.namespace, self.index)
+    }
+
+    /// A learned host and its aliases. One that the mesh does not know is listed, so that people see it, and brings nothing in.
+    fn add_learned(&mut self, host: &str) {
+        let host = self.complete(host);
+        let mut names = self.aliases.expand(&host).into_iter();
+        if let Some(itself) = names.next() {
+            let import = self.index.import_of(&itself, self.namespace);
+            let entry = match &import {
+                Some(import) => self.with_destinations(&itself, import.clone(), DomainStatus::Active),
+                None => Destinations { external: true, ..Destinations::default() },
+            };
+            let known = self.found.domains.get(&itself);
+            if known.is_none_or(|known| !known.status.is_active() && import.is_some()) {
+                self.found.domains.insert(itself, entry);
+            }
+        }
+        for alias in names {
+            self.add(alias, DomainStatus::Active);
+        }
+    }
+
+    /// A host of the user's and its aliases, each with the destinations behind it.
     fn add_host(&mut self, host: &str, status: DomainStatus) {
         for name in self.aliases.expand(host) {
-            let known = self.domains.get(&name);
-            if known.is_some_and(|known| known.status.is_active() || !status.is_active()) {
-                continue;
-            }
-            let mut hosts = vec![name.clone()];
-            hosts.extend(self.index.destinations_behind(&name));
-            self.domains.insert(name, Destinations { hosts, status });
+            self.add(name, status);
         }
+    }
+
+    /// What is there already stays, unless it has expired and this has not.
+    fn add(&mut self, name: String, status: DomainStatus) {
+        self.found.interest.hosts.insert(name.clone());
+        let known = self.found.domains.get(&name);
+        if known.is_some_and(|known| !known.external && (known.status.is_active() || !status.is_active())) {
+            return;
+        }
+        let entry = self.with_destinations(&name, name.clone(), status);
+        self.found.domains.insert(name, entry);
+    }
+
+    fn with_destinations(&mut self, name: &str, import: String, status: DomainStatus) -> Destinations {
+        self.found.interest.hosts.insert(name.to_owned());
+        let mut behind = self.index.destinations_behind(name, self.namespace);
+        behind.remove(&import);
+        let mut hosts = vec![import];
+        hosts.extend(behind);
+        Destinations { hosts, status, external: false }
     }
 
     /// Every service of a namespace: the entry itself brings them in, `hosts` has only what lies behind them elsewhere.
     fn add_namespace(&mut self, namespace: &str) {
+        self.found.interest.namespaces.insert(namespace.into());
         let suffix = format!(".{namespace}.svc.cluster.local");
         let mut behind = BTreeSet::new();
         for service in self.index.services_in(namespace) {
             for name in self.aliases.expand(&service_host(&service.id)) {
-                behind.extend(self.index.destinations_behind(&name));
+                behind.extend(self.index.destinations_behind(&name, self.namespace));
             }
         }
         behind.retain(|host| !host.ends_with(&suffix));
-        let entry = Destinations { hosts: behind.into_iter().collect(), status: DomainStatus::Active };
-        self.domains.entry(format!("{namespace}{WHOLE_NAMESPACE}")).or_insert(entry);
+        let entry = Destinations { hosts: behind.into_iter().collect(), ..Destinations::default() };
+        self.found.domains.entry(format!("{namespace}{WHOLE_NAMESPACE}")).or_insert(entry);
     }
 }
 
@@ -165,8 +215,24 @@ mod tests {
 
     #[test]
     fn a_learned_host_revives_an_expired_static_one() {
-        let spec = json!({"host": {"x.y.z": {"deadline": {"expire": {"seconds": 1}}}}});
-        assert!(domains(spec, &["x.y.z"], &Index::default(), 9).domains["x.y.z"].status.is_active());
+        let host = "x.y.svc.cluster.local";
+        let spec = json!({"host": {host: {"deadline": {"expire": {"seconds": 1}}}}});
+        assert!(domains(spec, &[host], &Index::default(), 9).domains[host].status.is_active());
+    }
+
+    #[test]
+    fn an_external_learned_host_takes_nothing_from_what_the_user_wrote_and_gives_way_to_an_alias() {
+        let spec = json!({"host": {"gone.example": {"deadline": {"expire": {"seconds": 1}}}, "kept.example": {}}});
+        let learned = ["gone.example", "kept.example", "b.example", "c.example"].map(str::to_owned).into();
+        let rule = DomainAlias { pattern: "^c[.]example$".into(), templates: vec!["b.example".into()] };
+        let (aliases, _) = Aliases::compile(&[rule]);
+        let id = ObjectRef::new("default", "a");
+        let spec = serde_json::from_value(spec).unwrap();
+        let found = desired_dependencies(&id, &spec, &learned, &Index::default(), &aliases, 9).domains;
+        assert_eq!(found["gone.example"].status, DomainStatus::Expire);
+        assert_eq!(found["kept.example"].hosts, ["kept.example"]);
+        assert_eq!(found["b.example"].hosts, ["b.example"]);
+        assert!(found["c.example"].external && found["c.example"].hosts.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod dependencies;
 pub mod enrollment;
 pub mod host;
+pub mod interest;
 pub mod pace;
 pub mod sidecar;
 pub mod switch;

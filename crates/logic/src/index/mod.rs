@@ -1,20 +1,30 @@
 //! Owns what exists in the cluster, with the reverse look-ups that decisions need.
 //! Never decides what should exist.
-//! Next: `callers` for who has an address, `routes` for what is behind a host.
+//! Next: `callers` for who has an address; `virtual_services` and `gateway_routes` for what is behind a host; `registry` for which hosts
+//! the mesh knows besides Services.
 
 mod callers;
+mod gateway_routes;
 mod gone;
-mod routes;
+mod hosts;
+mod registry;
+mod virtual_services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lazyload_api::names;
+
+use crate::fence::completion::service_host;
+use crate::fence::host::check_host;
 use crate::observation::Identity;
 use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Service, Sidecar};
 use callers::Callers;
-use routes::Routes;
+use gateway_routes::{GatewayRoutes, Parent};
+use registry::Registry;
+use virtual_services::VirtualServices;
 
 pub use callers::{Caller, NoCaller};
 
@@ -27,12 +37,23 @@ pub struct Index {
     fences: BTreeMap<ObjectRef, Fence>,
     sidecars: BTreeMap<ObjectRef, Sidecar>,
     callers: Callers,
-    routes: Routes,
+    virtual_services: VirtualServices,
+    gateway_routes: GatewayRoutes,
+    registry: Registry,
+}
+
+/// What an object is about: fences that depend on any of it can be affected by its coming, going or changing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Hosts, wildcards among them.
+    pub hosts: BTreeSet<String>,
+    /// Labels that selectors look at.
+    pub labels: Labels,
 }
 
 impl Index {
-    /// Takes in the newest form of an object. News older than what is known is ignored. Tells whether a fence, Sidecar, Service or
-    /// Namespace is different now; the other kinds always count as different.
+    /// Takes in the newest form of an object. News older than what is known is ignored. Tells whether anything that is kept of it is
+    /// different now; pods and EndpointSlices always count as different.
     pub fn apply(&mut self, object: Object) -> bool {
         match object {
             Object::Service(service) => {
@@ -68,7 +89,10 @@ impl Index {
                 }
                 self.sidecars.insert(sidecar.id.clone(), sidecar);
             }
-            Object::VirtualService(virtual_service) => self.routes.apply(&virtual_service),
+            Object::VirtualService(virtual_service) => return self.virtual_services.apply(&virtual_service),
+            Object::ServiceEntry(entry) => return self.registry.apply(&entry),
+            Object::HttpRoute(route) => return self.gateway_routes.apply(Kind::HttpRoute, &route),
+            Object::GrpcRoute(route) => return self.gateway_routes.apply(Kind::GrpcRoute, &route),
         }
         true
     }
@@ -91,7 +115,30 @@ impl Index {
             Kind::Sidecar => {
                 self.sidecars.remove(id);
             }
-            Kind::VirtualService => self.routes.delete(id),
+            Kind::VirtualService => self.virtual_services.delete(id),
+            Kind::ServiceEntry => self.registry.delete(id),
+            Kind::HttpRoute | Kind::GrpcRoute => self.gateway_routes.delete(kind, id),
+        }
+    }
+
+    /// What an object is about, as it is known now; nothing for one that is not known, and for kinds that concern one fence only.
+    #[must_use]
+    pub fn reach(&self, kind: Kind, id: &ObjectRef) -> Reach {
+        match kind {
+            Kind::Service => self.services.get(id).map_or_else(Reach::default, |service| Reach {
+                hosts: BTreeSet::from([service_host(id)]),
+                labels: service.labels.clone(),
+            }),
+            Kind::VirtualService => Reach { hosts: self.virtual_services.hosts_of(id), labels: Labels::new() },
+            Kind::ServiceEntry => Reach { hosts: self.registry.hosts_of(id).cloned().collect(), labels: Labels::new() },
+            Kind::HttpRoute | Kind::GrpcRoute => {
+                let hosts = self.gateway_routes.parents_of(kind, id).flat_map(|parent| match parent {
+                    Parent::Service(service) => vec![service_host(service)],
+                    Parent::ServiceEntry(entry) => self.registry.hosts_of(entry).cloned().collect(),
+                });
+                Reach { hosts: hosts.collect(), labels: Labels::new() }
+            }
+            Kind::Namespace | Kind::Pod | Kind::EndpointSlice | Kind::Fence | Kind::Sidecar => Reach::default(),
         }
     }
 
@@ -160,16 +207,12 @@ impl Index {
     /// Services that carry all these labels, in every namespace; none for an empty selector.
     #[must_use]
     pub fn services_labelled(&self, selector: &Labels) -> BTreeSet<ObjectRef> {
-        let mut sets = selector.iter().map(|(key, value)| self.services_by_label.get(&(key.clone(), value.clone())));
-        let Some(first) = sets.next() else { return BTreeSet::new() };
-        let mut found = first.cloned().unwrap_or_default();
-        for set in sets {
-            match set {
-                Some(set) => found.retain(|id| set.contains(id)),
-                None => found.clear(),
-            }
-        }
-        found
+        let labels = selector.iter();
+        let sets = labels.map(|(key, value)| self.services_by_label.get(&(key.clone(), value.clone())));
+        let Some(sets) = sets.collect::<Option<Vec<_>>>() else { return BTreeSet::new() };
+        // The shortest first: some labels are on every Service.
+        let Some(shortest) = sets.iter().min_by_key(|set| set.len()) else { return BTreeSet::new() };
+        shortest.iter().filter(|id| sets.iter().all(|set| set.contains(id))).cloned().collect()
     }
 
     /// Who has this address, or had it a moment ago, and is whom the certificate names, if there is one.
@@ -191,10 +234,26 @@ impl Index {
         self.callers.gone.turn(now);
     }
 
-    /// Hosts to which VirtualServices route calls of `host`, without itself, in order.
+    /// Hosts to which VirtualServices, HTTPRoutes and GRPCRoutes route calls of `host` that are made in a namespace, without itself, in
+    /// order.
     #[must_use]
-    pub fn destinations_behind(&self, host: &str) -> BTreeSet<String> {
-        self.routes.behind(host)
+    pub fn destinations_behind(&self, host: &str, namespace: &str) -> BTreeSet<String> {
+        let mut found = self.virtual_services.behind(host, namespace);
+        let entries = self.registry.entries(host, namespace);
+        found.extend(self.gateway_routes.behind(host, &entries, namespace));
+        found.remove(host);
+        found
+    }
+
+    /// What a Sidecar in a namespace has to import so that `host` is known there: itself, or a wildcard that stands for it; `None` if the
+    /// mesh does not know the host. Names of Services count as known whether or not the Service exists.
+    #[must_use]
+    pub fn import_of(&self, host: &str, namespace: &str) -> Option<String> {
+        if host.ends_with(names::SERVICE_DOMAIN_SUFFIX) {
+            return check_host(host).is_ok().then(|| host.to_owned());
+        }
+        let routed = || self.virtual_services.knows(host, namespace).then(|| host.to_owned());
+        self.registry.import_of(host, namespace).or_else(routed)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Owns what was learned: which hosts each caller's fence was seen calling, with the evidence as the seed prints it.
 //! Never forgets on its own and never decides what a host is good for.
-//! Next: `evidence` for the form in which a fence's status keeps it, `fence` for what is made of it.
+//! Next: `evidence` for the form in which a fence's status keeps it, `window` for when it was last seen, `fence` for what is made of it.
 
 mod evidence;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::ObjectRef;
 pub use evidence::{evidence_key, host_of_evidence};
+pub use window::{ToldOfFence, Window, Windows};
 
 /// Hosts kept for one caller: a bound against a caller that makes up names.
 pub const MAX_HOSTS_PER_FENCE: usize = 10_000;
@@ -27,21 +29,51 @@ pub enum Recorded {
 #[derive(Debug, Default)]
 pub struct Ledger {
     by_fence: BTreeMap<ObjectRef, BTreeMap<String, String>>,
+    /// Evidence that was given up: a status from before does not bring it back.
+    expired: BTreeMap<ObjectRef, BTreeSet<String>>,
 }
 
 impl Ledger {
     /// Records that a caller was seen calling a host, `count` times in the message that told of it.
     pub fn record(&mut self, fence: &ObjectRef, host: &str, count: u64) -> Recorded {
+        self.observe(fence, &evidence_key(host), &count.to_string())
+    }
+
+    /// Records evidence in its text form: a key of `metricStatus` and its value.
+    pub fn observe(&mut self, fence: &ObjectRef, key: &str, value: &str) -> Recorded {
         let evidence = self.by_fence.entry(fence.clone()).or_default();
-        let key = evidence_key(host);
-        if evidence.contains_key(&key) {
+        if evidence.contains_key(key) {
             return Recorded::Known;
         }
         if evidence.len() >= MAX_HOSTS_PER_FENCE {
             return Recorded::Full;
         }
-        evidence.insert(key, count.to_string());
+        evidence.insert(key.to_owned(), value.to_owned());
+        if let Some(expired) = self.expired.get_mut(fence) {
+            expired.remove(key);
+        }
         Recorded::New
+    }
+
+    /// Brings the value of known evidence up to date.
+    pub fn refresh(&mut self, fence: &ObjectRef, key: &str, value: &str) {
+        if let Some(known) = self.by_fence.get_mut(fence).and_then(|evidence| evidence.get_mut(key)) {
+            value.clone_into(known);
+        }
+    }
+
+    /// Gives evidence up, for good until it is seen again.
+    pub fn expire(&mut self, fence: &ObjectRef, key: &str) {
+        if let Some(evidence) = self.by_fence.get_mut(fence) {
+            evidence.remove(key);
+        }
+        self.expired.entry(fence.clone()).or_default().insert(key.to_owned());
+    }
+
+    /// Whether evidence was given up and has not been seen since.
+    #[must_use]
+    pub fn is_expired(&self, fence: &ObjectRef, key: &str) -> bool {
+        self.expired.get(fence).is_some_and(|expired| expired.contains(key))
     }
 
     /// Takes in the evidence that a fence's status carries, for example after a restart. What is known already stays as it is.
@@ -50,7 +82,8 @@ impl Ledger {
             return;
         }
         let evidence = self.by_fence.entry(fence.clone()).or_default();
-        for (key, count) in metric_status {
+        let expired = self.expired.get(fence);
+        for (key, count) in metric_status.iter().filter(|(key, _)| expired.is_none_or(|keys| !keys.contains(*key))) {
             evidence.entry(key.clone()).or_insert_with(|| count.clone());
         }
     }
@@ -71,6 +104,7 @@ impl Ledger {
     /// Forgets a caller whose fence and Service are both gone.
     pub fn forget(&mut self, fence: &ObjectRef) {
         self.by_fence.remove(fence);
+        self.expired.remove(fence);
     }
 }
 
@@ -97,6 +131,19 @@ mod tests {
         ledger.seed(&fence, &status);
         assert_eq!(ledger.evidence(&fence).unwrap()[&evidence_key("x.y.z")], "2");
         assert_eq!(ledger.hosts(&fence), BTreeSet::from(["u.v.w".to_owned(), "x.y.z".to_owned()]));
+    }
+
+    #[test]
+    fn what_was_given_up_comes_back_by_being_seen_and_not_by_an_old_status() {
+        let mut ledger = Ledger::default();
+        let fence = ObjectRef::new("default", "a");
+        let status = BTreeMap::from([(evidence_key("x.y.z"), "9".to_owned())]);
+        ledger.seed(&fence, &status);
+        ledger.expire(&fence, &evidence_key("x.y.z"));
+        ledger.seed(&fence, &status);
+        assert!(ledger.hosts(&fence).is_empty() && ledger.is_expired(&fence, &evidence_key("x.y.z")));
+        assert_eq!(ledger.record(&fence, "x.y.z", 1), Recorded::New);
+        assert!(!ledger.is_expired(&fence, &evidence_key("x.y.z")));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Owns the effective settings of one lazyload module, resolved from what the user wrote.
 //! Never guesses silently: what is wrong is an error with its path, what is odd is a warning.
-//! Next: `reader` for how values are read, `resolve` for which spelling wins.
+//! Next: `reader` for how values are read, `resolve` for which spelling wins, `prometheus` for that source.
 
+mod prometheus;
 pub(crate) mod reader;
 mod resolve;
 
+pub use prometheus::{Access, Headers, Prometheus};
 pub use reader::SettingsError;
 pub use resolve::{Context, Resolved, resolve};
 
@@ -99,6 +101,8 @@ pub struct Settings {
     pub mode: GlobalSidecarMode,
     /// Where calls are learned from.
     pub source: MetricSource,
+    /// How Prometheus is asked, where it is the source.
+    pub prometheus: Option<Prometheus>,
     /// How Sidecars are changed.
     pub switching: Switching,
     /// Label key of the default workload selector.

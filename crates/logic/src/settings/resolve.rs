@@ -3,6 +3,7 @@
 use lazyload_api::names;
 use serde_json::{Map, Value};
 
+use super::prometheus;
 use super::reader::{Reader, SettingsError};
 use super::{Dispatch, DomainAlias, GlobalSidecarMode, MetricSource, Settings, Switching};
 
@@ -66,13 +67,22 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
     let general = Reader::new("general", Some(&general_value));
     let global = root.key("global");
     let misc = global.key("misc");
-    let warnings = warnings(&general)?;
+    let mut warnings = warnings(&general)?;
     if general.key("managementSelectors").is_set() {
         return Err(general.key("managementSelectors").error("nothing: it is not built yet, use whiteNamespaceList"));
     }
 
     let mode = mode(&general, &misc, context)?;
     let source = source(&general, &misc, &root)?;
+    let asked = Reader::new("metric.prometheus", root.key("metric").key("prometheus").value());
+    warnings.extend(prometheus::warnings(&asked)?);
+    let prometheus = match source {
+        MetricSource::Prometheus => Some(prometheus::read(&asked)?),
+        MetricSource::AccessLog => None,
+    };
+    if asked.is_set() && prometheus.is_none() {
+        warnings.push("metric.prometheus has no effect: metricSourceType is accesslog".to_owned());
+    }
     let slime_namespace = global
         .key("slimeNamespace")
         .name()?
@@ -105,6 +115,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         cleanup_wormhole_port: general.key("cleanupWormholePort").flag()?,
         mode,
         source,
+        prometheus,
         switching: switching(&general.key("switching"))?,
         service_label: text_or(global.key("service"), "app")?,
         istio_namespace: text_or(global.key("istioNamespace"), names::DEFAULT_ISTIO_NAMESPACE)?,
@@ -265,9 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_is_the_source_if_only_its_address_is_given() {
-        let settings = settings(json!({"metric": {"prometheus": {"address": "http://p:9090"}}}));
+    fn prometheus_is_the_source_if_its_block_alone_is_given() {
+        let settings = settings(json!({"metric": {"prometheus": {
+            "address": "http://p:9090", "handlers": {"destination": {"query": "sum(x{app=\"$source_app\"})by(request_host)"}},
+        }}}));
         assert_eq!(settings.source, MetricSource::Prometheus);
+        assert_eq!(settings.prometheus.unwrap().address, "http://p:9090");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use lazyload_api::istio::SidecarSpec;
 use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
 
 use crate::observation::Call;
+use crate::prometheus::Round;
 use crate::types::{Kind, Labels, Object, ObjectRef};
 
 /// Something that happened.
@@ -19,6 +20,8 @@ pub enum Event {
     Listed(Kind),
     /// Calls were seen.
     Called(Vec<Call>),
+    /// Prometheus was asked.
+    Measured(Box<Round>),
     /// A planned change was carried out, or not.
     Finished {
         /// The fence that it was for.

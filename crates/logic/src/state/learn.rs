@@ -59,10 +59,12 @@ pub struct Learned {
     pub unverified: u64,
     /// Calls that were left out, by reason.
     pub skipped: CountsByName,
+    /// Hosts that were not called for the window and left.
+    pub expired: u64,
 }
 
 impl Learned {
-    fn skip(&mut self, reason: &'static str) {
+    pub(super) fn skip(&mut self, reason: &'static str) {
         *self.skipped.entry(reason).or_default() += 1;
     }
 }
@@ -166,7 +168,7 @@ impl State {
         Ok((namespace.to_owned(), fences))
     }
 
-    fn is_global_sidecar(&self, host: &str) -> bool {
+    pub(super) fn is_global_sidecar(&self, host: &str) -> bool {
         host.strip_prefix(names::GLOBAL_SIDECAR).is_some_and(|rest| {
             rest.strip_suffix(names::SERVICE_DOMAIN_SUFFIX).is_some_and(|namespace| {
                 let namespace = namespace.strip_prefix('.').unwrap_or_default();

@@ -1,9 +1,13 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
-//! Next: `learn` for calls, `standing` for how long a Sidecar is as it is, `plan` for what is written, `change` for the words between here and the writer.
+//! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
+//! as it is, `plan` for what is written, `change` for the words between here and the writer.
 
+mod affected;
 mod change;
+mod interests;
 mod learn;
+mod measure;
 mod plan;
 mod standing;
 
@@ -11,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use change::{Change, CountsByName, Event, Outcome};
+use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
+pub use measure::Interest;
 use standing::Standing;
 
 use crate::fence::alias::Aliases;
@@ -21,7 +27,7 @@ use crate::fence::delivery::Delivery;
 use crate::fence::pace::Pace;
 use crate::fence::validity::setting_problems;
 use crate::index::Index;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Windows};
 use crate::settings::Settings;
 use crate::types::{Kind, Now, Object, ObjectRef};
 
@@ -41,10 +47,12 @@ pub struct State {
     /// Kinds whose first full list has not come yet; until then nothing is planned, because what is missing may only be late.
     unlisted: BTreeSet<Kind>,
     dirty: BTreeSet<ObjectRef>,
+    interests: Interests,
     by_fence: BTreeMap<ObjectRef, Work>,
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    windows: Windows,
     delivery: Delivery,
 }
 
@@ -97,9 +105,11 @@ impl State {
             learned: Learned::default(),
             unlisted: Kind::ALL.into(),
             dirty: BTreeSet::new(),
+            interests: Interests::default(),
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            windows: Windows::default(),
             delivery: Delivery::default(),
         };
         (state, problems)
@@ -117,6 +127,7 @@ impl State {
                 }
             }
             Event::Called(calls) => self.called(calls, now),
+            Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
             Event::Heal => self.heal(),
         }
@@ -167,11 +178,12 @@ impl State {
             }
             _ => {}
         }
+        let before = self.index.reach(kind, &id);
         if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
-        self.mark_affected(kind, &id);
+        self.mark_affected(kind, &id, &before);
         for address in addresses {
             self.retry_waiting(address, now);
         }
@@ -195,11 +207,17 @@ impl State {
                     }
                 }
             }
-            Kind::Pod | Kind::EndpointSlice | Kind::VirtualService => {}
+            Kind::Pod
+            | Kind::EndpointSlice
+            | Kind::VirtualService
+            | Kind::ServiceEntry
+            | Kind::HttpRoute
+            | Kind::GrpcRoute => {}
         }
     }
 
     fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
+        let before = self.index.reach(kind, id);
         self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
@@ -210,31 +228,12 @@ impl State {
         let gone = self.index.find_fence(id).is_none() && self.index.find_service(id).is_none();
         if matches!(kind, Kind::Fence | Kind::Service) && gone {
             self.ledger.forget(id);
+            self.windows.forget(id);
         }
-        self.mark_affected(kind, id);
-    }
-
-    /// Marks the fences that an object can matter to.
-    fn mark_affected(&mut self, kind: Kind, id: &ObjectRef) {
-        match kind {
-            Kind::Pod | Kind::EndpointSlice => {}
-            Kind::Fence | Kind::Sidecar => {
-                self.dirty.insert(id.clone());
-            }
-            Kind::Service => {
-                self.dirty.insert(id.clone());
-                let dependents = self.index.fences().filter(|fence| {
-                    let spec = &fence.spec;
-                    !spec.label_selector.is_empty() || !spec.namespace_selector.is_empty() || !spec.host.is_empty()
-                });
-                self.dirty.extend(dependents.map(|fence| fence.id.clone()));
-            }
-            Kind::Namespace => {
-                let services = self.index.services_in(&id.name).map(|service| service.id.clone());
-                self.dirty.extend(services);
-            }
-            Kind::VirtualService => self.dirty.extend(self.index.fences().map(|fence| fence.id.clone())),
+        if kind == Kind::Fence {
+            self.interests.forget(id);
         }
+        self.mark_affected(kind, id, &before);
     }
 
     /// Looks at everything, and tries once more what was refused: the reason may be gone without a word.

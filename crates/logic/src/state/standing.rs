@@ -51,7 +51,12 @@ impl State {
         }
         let is_push = match kind {
             Kind::Sidecar => change.gains || change.loses,
-            Kind::Service | Kind::EndpointSlice | Kind::VirtualService => true,
+            Kind::Service
+            | Kind::EndpointSlice
+            | Kind::VirtualService
+            | Kind::ServiceEntry
+            | Kind::HttpRoute
+            | Kind::GrpcRoute => true,
             Kind::Namespace | Kind::Pod | Kind::Fence => false,
         };
         if is_push {
@@ -93,7 +98,7 @@ impl State {
             }
             _ => {}
         }
-        if matches!(kind, Kind::Sidecar | Kind::Service | Kind::EndpointSlice | Kind::VirtualService) {
+        if !matches!(kind, Kind::Namespace | Kind::Pod | Kind::Fence) {
             self.delivery.changed(now);
         }
         self.index.delete(kind, id);

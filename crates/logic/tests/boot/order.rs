@@ -24,7 +24,7 @@ fn spec() -> impl Strategy<Value = Value> {
             .collect();
         json!({
             "image": {"repository": "example/lazyload"},
-            "module": [{"name": "lazyload", "enable": true, "metric": {"prometheus": {"address": "http://p:9090"}}, "general": {
+            "module": [{"name": "lazyload", "enable": true, "metric": {"prometheus": {"address": "http://p:9090", "handlers": {"h": {"query": "sum(x)"}}}}, "general": {
                 "globalSidecarMode": mode, "metricSourceType": source, "namespace": namespaces, "wormholePort": ports, "dispatches": dispatches, "clusterGsNamespace": namespace, "passthroughByDefault": passthrough,
             }}],
             "component": {"globalSidecar": {"enable": true, "port": port, "sidecarInject": {"enable": true}}},

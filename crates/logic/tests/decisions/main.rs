@@ -10,10 +10,13 @@
     reason = "tests fail by panicking, in their helpers too, and take json! as it comes"
 )]
 
+mod affected;
 mod auto_mode;
 mod golden;
 mod invariants;
+mod mesh_hosts;
 mod objects;
+mod prometheus;
 mod schedule;
 mod simulated_cluster;
 mod switching;

@@ -43,6 +43,18 @@ pub(crate) fn mk_virtual_service(namespace: &str, name: &str, host: &str, destin
         "spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": destination}}]}]}})
 }
 
+pub(crate) fn mk_service_entry(namespace: &str, name: &str, hosts: &[&str]) -> Value {
+    json!({"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "metadata": {"namespace": namespace, "name": name}, "spec": {"hosts": hosts, "resolution": "DNS"}})
+}
+
+pub(crate) fn mk_http_route(namespace: &str, name: &str, service: &str, destination: &str) -> Value {
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": service}],
+            "rules": [{"backendRefs": [{"name": destination, "port": 9080}]}]}})
+}
+
 /// A call as the edge passes it on; `None` if the authority names no host.
 pub(crate) fn mk_call(caller: &str, written: &str, count: u64) -> Option<Call> {
     let authority = authority::parse(written).ok()?.into_string();

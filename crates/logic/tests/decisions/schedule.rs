@@ -8,7 +8,9 @@ use lazyload_logic::state::{Change, Event, Outcome};
 use lazyload_logic::types::{Kind, Object, ObjectRef};
 use serde_json::{Value, json};
 
-use crate::objects::{mk_fence, mk_foreign_sidecar, mk_namespace, mk_pod, mk_service, mk_virtual_service};
+use crate::objects::{
+    mk_fence, mk_foreign_sidecar, mk_http_route, mk_namespace, mk_pod, mk_service, mk_service_entry, mk_virtual_service,
+};
 use crate::simulated_cluster::{key, read};
 use crate::world::{World, mk_state};
 
@@ -76,6 +78,12 @@ pub(crate) fn mk_objects(dice: &mut Dice) -> Vec<Value> {
             }
             if dice.one_in(4) {
                 objects.push(mk_virtual_service(namespace, &name, &name, &format!("s{}", dice.below(4))));
+            }
+            if dice.one_in(4) {
+                objects.push(mk_http_route(namespace, &name, &name, &format!("s{}", dice.below(4))));
+            }
+            if dice.one_in(8) {
+                objects.push(mk_service_entry(namespace, &name, &["www.example.com"]));
             }
         }
     }
@@ -247,7 +255,7 @@ impl Schedule {
     fn edit(&mut self) {
         let namespace = ["default", "test"][self.dice.below(2)];
         let name = format!("s{}", self.dice.below(4));
-        match self.dice.below(3) {
+        match self.dice.below(6) {
             0 => {
                 let key = (Kind::Fence, ObjectRef::new(namespace, name.as_str()));
                 if let Some(fence) = self.users.get_mut(&key) {
@@ -257,7 +265,11 @@ impl Schedule {
                 }
             }
             1 => self.world.put(mk_virtual_service(namespace, &name, &name, &format!("s{}", self.dice.below(4)))),
-            _ => self.world.cluster.delete(Kind::VirtualService, namespace, &name),
+            2 => self.world.cluster.delete(Kind::VirtualService, namespace, &name),
+            3 => self.world.put(mk_http_route(namespace, &name, &name, &format!("s{}", self.dice.below(4)))),
+            4 => self.world.cluster.delete(Kind::HttpRoute, namespace, &name),
+            // One that goes would take its host along.
+            _ => self.world.put(mk_service_entry(namespace, &name, &["www.example.com"])),
         }
     }
 

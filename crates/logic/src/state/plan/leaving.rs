@@ -12,7 +12,8 @@ use crate::types::Fence;
 const GRACE: Duration = Duration::from_secs(30);
 
 impl State {
-    /// Adds domains of the known status that are no longer wanted, until their grace is over. Returns when the next one goes.
+    /// Adds domains of the known status that are no longer wanted, or that the mesh does not know any more, until their grace is over.
+    /// Returns when the next one goes.
     pub(super) fn keep_leaving(
         &mut self,
         fence: &Fence,
@@ -20,21 +21,22 @@ impl State {
         now: Duration,
     ) -> Option<Duration> {
         let work = self.by_fence.entry(fence.id.clone()).or_default();
-        work.leaving.retain(|host, _| !domains.contains_key(host));
+        let is_wanted = |wanted: Option<&Destinations>| wanted.is_some_and(|wanted| !wanted.external);
+        work.leaving.retain(|host, _| !is_wanted(domains.get(host)));
         let mut next: Option<Duration> = None;
         for (host, known) in &fence.status.domains {
-            if domains.contains_key(host) || known.status == DomainStatus::Expire {
+            if is_wanted(domains.get(host)) || known.status == DomainStatus::Expire || known.external {
                 continue;
             }
             let until = *work.leaving.entry(host.clone()).or_insert(now + GRACE);
             if until > now {
-                let leaving = Destinations { hosts: known.hosts.clone(), status: DomainStatus::ExpireWait };
-                domains.insert(host.clone(), leaving);
+                let status = DomainStatus::ExpireWait;
+                domains.insert(host.clone(), Destinations { hosts: known.hosts.clone(), status, external: false });
                 next = Some(next.map_or(until, |next| next.min(until)));
             }
         }
         // One whose grace is over is remembered until the status is written without it.
-        work.leaving.retain(|host, _| fence.status.domains.contains_key(host));
+        work.leaving.retain(|host, _| fence.status.domains.get(host).is_some_and(|known| !known.external));
         next
     }
 }

@@ -136,6 +136,7 @@ impl State {
         let learned = self.ledger.hosts(&fence.id);
         let dependencies =
             desired_dependencies(&fence.id, &fence.spec, &learned, &self.index, &self.aliases, now.unix_seconds);
+        self.interests.set(&fence.id, dependencies.interest);
         let mut domains = dependencies.domains;
         let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic);
         if let Some(second) = dependencies.next_expiry {

@@ -69,6 +69,7 @@ impl State {
     /// What is known of a fence's dependencies, without conditions.
     fn learned_status(&self, fence: &Fence, found: &Found<'_>) -> ServiceFenceStatus {
         let mut metric_status = fence.status.metric_status.clone();
+        metric_status.retain(|key, _| !self.ledger.is_expired(&fence.id, key));
         if let Some(evidence) = self.ledger.evidence(&fence.id) {
             metric_status.extend(evidence.iter().map(|(key, count)| (key.clone(), count.clone())));
         }

@@ -1,0 +1,122 @@
+//! Which fences need another look because something has happened.
+
+use super::State;
+use crate::fence::completion::service_host;
+use crate::index::Reach;
+use crate::types::{Kind, ObjectRef};
+
+impl State {
+    /// Marks the fences that an object can matter to. `before` is what it was about until now.
+    pub(super) fn mark_affected(&mut self, kind: Kind, id: &ObjectRef, before: &Reach) {
+        match kind {
+            Kind::Fence | Kind::Sidecar | Kind::Service => {
+                self.dirty.insert(id.clone());
+            }
+            Kind::Namespace => {
+                let services = self.index.services_in(&id.name).map(|service| service.id.clone());
+                self.dirty.extend(services);
+            }
+            Kind::Pod
+            | Kind::EndpointSlice
+            | Kind::VirtualService
+            | Kind::ServiceEntry
+            | Kind::HttpRoute
+            | Kind::GrpcRoute => {}
+        }
+        self.dirty.extend(self.interests.affected(before));
+        if kind == Kind::Service {
+            let names = self.aliases.expand(&service_host(id));
+            let exists = self.index.find_service(id).is_some();
+            self.interests.set_member(&names, id, exists);
+        }
+        let now = self.index.reach(kind, id);
+        if now != *before {
+            self.dirty.extend(self.interests.affected(&now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use crate::convert;
+    use crate::settings::{Context, resolve};
+    use crate::state::{Event, State};
+    use crate::types::{Kind, Now, ObjectRef};
+
+    const NOW: Now = Now { monotonic: Duration::from_secs(1), unix_seconds: 1 };
+    const FENCES: usize = 500;
+
+    fn hear(state: &mut State, object: &Value) {
+        state.on(Event::Applied(Box::new(convert::object(object).unwrap().unwrap())), NOW);
+    }
+
+    /// A Service `sN` and a fence `fN` that depends on it for each N; nothing is left to look at.
+    fn mk_state() -> State {
+        let (mut state, _) = State::new(resolve(&json!({}), &Context::default()).unwrap().settings);
+        for number in 0..FENCES {
+            let host = format!("s{number}.default.svc.cluster.local");
+            hear(
+                &mut state,
+                &json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("s{number}")}}),
+            );
+            hear(
+                &mut state,
+                &json!({"apiVersion": "microservice.slime.io/v1alpha1", "kind": "ServiceFence",
+                    "metadata": {"name": format!("f{number}")}, "spec": {"host": {host: {}}}}),
+            );
+        }
+        for kind in Kind::ALL {
+            state.on(Event::Listed(kind), NOW);
+        }
+        state.plan(NOW);
+        assert!(state.dirty.is_empty());
+        state
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<ObjectRef> {
+        names.iter().map(|name| ObjectRef::new("default", *name)).collect()
+    }
+
+    fn virtual_service(host: &str) -> Value {
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "v"},
+            "spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": "b"}}]}]}})
+    }
+
+    #[test]
+    fn news_of_one_host_marks_only_those_who_depend_on_it_before_or_after() {
+        let mut state = mk_state();
+        hear(
+            &mut state,
+            &json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s7", "labels": {"a": "b"}}}),
+        );
+        assert_eq!(state.dirty, names(&["f7", "s7"]));
+        state.dirty.clear();
+        hear(&mut state, &virtual_service("s8"));
+        assert_eq!(state.dirty, names(&["f8"]));
+        state.dirty.clear();
+        hear(&mut state, &virtual_service("s9"));
+        assert_eq!(state.dirty, names(&["f8", "f9"]));
+        state.dirty.clear();
+        hear(&mut state, &virtual_service("s9"));
+        assert!(state.dirty.is_empty(), "the same once more is no news");
+        state.on(Event::Deleted(Kind::VirtualService, ObjectRef::new("default", "v")), NOW);
+        assert_eq!(state.dirty, names(&["f9"]));
+        state.dirty.clear();
+        hear(&mut state, &virtual_service("*.default.svc.cluster.local"));
+        assert_eq!(state.dirty.len(), FENCES);
+    }
+
+    #[test]
+    fn a_fence_that_is_gone_is_not_marked_any_more() {
+        let mut state = mk_state();
+        state.on(Event::Deleted(Kind::Fence, ObjectRef::new("default", "f8")), NOW);
+        state.plan(NOW);
+        hear(&mut state, &virtual_service("s8"));
+        assert!(state.dirty.is_empty());
+    }
+}
