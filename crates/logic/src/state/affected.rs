@@ -6,24 +6,26 @@ use crate::index::Reach;
 use crate::types::{Kind, ObjectRef};
 
 impl State {
-    /// Marks the fences that an object can matter to. `before` is what it was about until now.
-    pub(super) fn mark_affected(&mut self, kind: Kind, id: &ObjectRef, before: &Reach) {
+    /// The fences, there or wanted, that an object is about by its own name or namespace.
+    pub(super) fn namesakes(&self, kind: Kind, id: &ObjectRef) -> Vec<ObjectRef> {
         match kind {
-            Kind::Fence | Kind::Sidecar | Kind::Service => {
-                self.dirty.insert(id.clone());
-            }
+            Kind::Fence | Kind::Sidecar | Kind::Service => vec![id.clone()],
             Kind::Namespace => {
                 let services = self.index.services_in(&id.name).map(|service| service.id.clone());
-                self.dirty.extend(services);
-                self.dirty.extend(self.pod_fences_in(&id.name));
+                services.chain(self.pod_fences_in(&id.name)).collect()
             }
             Kind::Pod
             | Kind::EndpointSlice
             | Kind::VirtualService
             | Kind::ServiceEntry
             | Kind::HttpRoute
-            | Kind::GrpcRoute => {}
+            | Kind::GrpcRoute => Vec::new(),
         }
+    }
+
+    /// Marks the fences that an object can matter to. `before` is what it was about until now.
+    pub(super) fn mark_affected(&mut self, kind: Kind, id: &ObjectRef, before: &Reach) {
+        self.dirty.extend(self.namesakes(kind, id));
         self.dirty.extend(self.interests.affected(before));
         if kind == Kind::Service {
             let names = self.aliases.expand(&service_host(id));

@@ -224,26 +224,10 @@ impl State {
 
     /// Something is different: writes that it can matter to are no longer futile.
     fn heard(&mut self, kind: Kind, id: &ObjectRef) {
-        match kind {
-            Kind::Fence | Kind::Sidecar | Kind::Service => {
-                if let Some(work) = self.by_fence.get_mut(id) {
-                    work.heard();
-                }
+        for id in self.namesakes(kind, id) {
+            if let Some(work) = self.by_fence.get_mut(&id) {
+                work.heard();
             }
-            Kind::Namespace => {
-                let services = self.index.services_in(&id.name).map(|service| service.id.clone());
-                for id in services.chain(self.pod_fences_in(&id.name)).collect::<Vec<_>>() {
-                    if let Some(work) = self.by_fence.get_mut(&id) {
-                        work.heard();
-                    }
-                }
-            }
-            Kind::Pod
-            | Kind::EndpointSlice
-            | Kind::VirtualService
-            | Kind::ServiceEntry
-            | Kind::HttpRoute
-            | Kind::GrpcRoute => {}
         }
     }
 

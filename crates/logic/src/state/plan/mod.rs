@@ -171,10 +171,12 @@ impl State {
         let is_told = |host: &str| learned.contains(host) || fence.spec.host.contains_key(host);
         problems.extend(leave_out(&mut domains, is_told));
         problems.extend(self.problems.iter().cloned());
-        let found = Found { domains: &domains, problems: &problems };
+        let (carried, not_carried) = self.carried(fence, &domains);
+        let (status, truncated) = self.learned_status(fence, &domains, not_carried);
+        let found = Found { status, truncated, carried: &carried, problems: &problems };
         let mut verdict = self.look_at_status(fence, &found, futile, now);
         if matches!(verdict, Verdict::Nothing) {
-            verdict = self.look_at_workload(fence, &domains, futile, now);
+            verdict = self.look_at_workload(fence, &carried, futile, now);
         }
         if matches!(verdict, Verdict::Nothing) {
             verdict = self.look_at_conditions(fence, &found, futile, now);

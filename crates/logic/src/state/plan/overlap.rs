@@ -39,20 +39,19 @@ impl State {
         Some(Claim { workload, automatic: is_automatic(&fence.labels), created: fence.created })
     }
 
-    /// What to do about the Sidecar, with the hosts of the fences that this one rules.
-    pub(super) fn look_at_workload(&self, fence: &Fence, domains: &Domains, futile: &mut Futile, now: Now) -> Verdict {
-        let (fitting, _) = self.carried(fence, domains);
+    /// What to do about the Sidecar, which is to carry these dependencies.
+    pub(super) fn look_at_workload(&self, fence: &Fence, carried: &Domains, futile: &mut Futile, now: Now) -> Verdict {
         if let Some(ruler) = self.claims.ruler(&fence.id) {
             let Some(sidecar) = self.index.find_sidecar(&fence.id) else { return Verdict::Nothing };
-            if self.is_served_by(ruler, fence, &fitting) {
+            if self.is_served_by(ruler, fence, carried) {
                 return self.see_off(fence, futile, now).unwrap_or_else(|| {
                     futile.write(Change::DeleteSidecar { id: fence.id.clone(), uid: sidecar.uid.clone() })
                 });
             }
-        } else if let Some(change) = self.adoption(fence, &fitting) {
+        } else if let Some(change) = self.adoption(fence, carried) {
             return futile.write(change);
         }
-        self.look_at_sidecar(fence, &fitting, futile, now)
+        self.look_at_sidecar(fence, carried, futile, now)
     }
 
     /// What the fence's Sidecar carries: its own dependencies and those of the fences that it rules, as far as they fit; and how many do

@@ -14,8 +14,12 @@ use crate::types::{Fence, Now};
 
 /// What a look at a fence has found out.
 pub(super) struct Found<'a> {
-    /// What `status.domains` should be.
-    pub(super) domains: &'a BTreeMap<String, Destinations>,
+    /// What the status should be, without conditions.
+    pub(super) status: ServiceFenceStatus,
+    /// What of the dependencies does not fit, in a sentence.
+    pub(super) truncated: Option<String>,
+    /// What the fence's Sidecar carries.
+    pub(super) carried: &'a BTreeMap<String, Destinations>,
     /// What cannot be used of the spec and the settings.
     pub(super) problems: &'a [String],
 }
@@ -24,11 +28,11 @@ impl State {
     /// The write of a fence's status that its Sidecar has to wait for, if there is any. A status that is refused keeps nothing out of
     /// the Sidecar.
     pub(super) fn look_at_status(&self, fence: &Fence, found: &Found<'_>, futile: &mut Futile, now: Now) -> Verdict {
-        let (mut status, folded) = self.learned_status(fence, found);
-        if is_as_known(&status, fence) {
+        if is_as_known(&found.status, fence) {
             return Verdict::Nothing;
         }
-        status.conditions = self.conditions(fence, found, folded.as_deref(), None, None, now);
+        let mut status = found.status.clone();
+        status.conditions = self.conditions(fence, found, None, None, now);
         status.observed_generation = fence.status.observed_generation;
         let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
         // A fence without a Sidecar does not wait for one.
@@ -54,7 +58,7 @@ impl State {
         now: Now,
     ) -> Verdict {
         let Some(sidecar) = self.sidecar_state(fence, found, futile) else { return Verdict::Nothing };
-        let (mut status, folded) = self.learned_status(fence, found);
+        let mut status = found.status.clone();
         let mut refused = None;
         if !is_as_known(&status, fence) {
             // It was written in vain a moment ago: the conditions at least can be told.
@@ -63,7 +67,7 @@ impl State {
             let words = self.by_fence.get(&fence.id).and_then(|work| work.refused_status.as_deref());
             refused = Some(words.unwrap_or("it comes back different"));
         }
-        status.conditions = self.conditions(fence, found, folded.as_deref(), Some(&sidecar), refused, now);
+        status.conditions = self.conditions(fence, found, Some(&sidecar), refused, now);
         status.observed_generation = Some(fence.generation).filter(|generation| *generation > 0);
         let same = conditions::ours(&fence.status.conditions).eq(&status.conditions);
         if same && status.observed_generation == fence.status.observed_generation {
@@ -73,15 +77,20 @@ impl State {
         self.paced(change, futile, now.monotonic)
     }
 
-    /// What is known of a fence's dependencies, without conditions; and what of it does not fit, in a sentence.
-    fn learned_status(&self, fence: &Fence, found: &Found<'_>) -> (ServiceFenceStatus, Option<String>) {
+    /// What is known of a fence's dependencies, without conditions; and what of it does not fit, in a sentence. Of the dependencies
+    /// `not_carried` are not in the Sidecar.
+    pub(super) fn learned_status(
+        &self,
+        fence: &Fence,
+        domains: &BTreeMap<String, Destinations>,
+        not_carried: usize,
+    ) -> (ServiceFenceStatus, Option<String>) {
         let mut metric_status = fence.status.metric_status.clone();
         metric_status.retain(|key, _| !self.ledger.is_expired(&fence.id, key));
         if let Some(evidence) = self.ledger.evidence(&fence.id) {
             metric_status.extend(evidence.iter().map(|(key, count)| (key.clone(), count.clone())));
         }
-        let shown = fit_status(found.domains.clone(), &metric_status, &fence.spec);
-        let (_, not_carried) = self.carried(fence, found.domains);
+        let shown = fit_status(domains.clone(), &metric_status, &fence.spec);
         let truncated = Truncated {
             shortened: shown.shortened,
             not_shown: shown.left_out,
@@ -89,19 +98,19 @@ impl State {
             is_full: self.ledger.is_full(&fence.id),
         };
         let status = ServiceFenceStatus { domains: shown.domains, metric_status, ..ServiceFenceStatus::default() };
-        (status, truncated.sentence(found.domains.len()))
+        (status, truncated.sentence(domains.len()))
     }
 
     fn conditions(
         &self,
         fence: &Fence,
         found: &Found<'_>,
-        truncated: Option<&str>,
         sidecar: Option<&SidecarState>,
         refused_status: Option<&str>,
         now: Now,
     ) -> Vec<conditions::Condition> {
         let attempted = self.by_fence.get(&fence.id).map(|work| work.attempted.as_slice()).unwrap_or_default();
+        let truncated = found.truncated.as_deref();
         let facts = Facts { fence, sidecar, problems: found.problems, truncated, refused_status, attempted };
         conditions(facts, now.unix_seconds)
     }
@@ -116,7 +125,7 @@ impl State {
             return Some(SidecarState::Foreign);
         }
         if let Some(ruler) = self.claims.ruler(&fence.id) {
-            let is_served = self.is_served_by(ruler, fence, &self.carried(fence, found.domains).0);
+            let is_served = self.is_served_by(ruler, fence, found.carried);
             return Some(SidecarState::Ruled { by: ruler.clone(), is_served });
         }
         let is_write = |change: &Change| matches!(change, Change::ApplySidecar { .. } | Change::AdoptSidecar { .. });
