@@ -283,6 +283,26 @@ proptest! {
 }
 
 #[test]
+fn a_switch_on_its_way_does_not_wait_for_the_status_of_later_news() {
+    let mut mesh = Mesh::new(Dice(1));
+    mesh.calm = true;
+    mesh.fence(&json!({"enable": true}));
+    mesh.pass(Duration::from_secs(20));
+    let mut learned: BTreeMap<String, Duration> = BTreeMap::new();
+    for number in 0..200 {
+        let host = format!("h{number}.other.svc.cluster.local");
+        mesh.world.call(CALLER, &format!("{host}:80"));
+        learned.insert(format!("*/{host}"), mesh.world.now);
+        mesh.pass(Duration::from_millis(30));
+        let routed = &mesh.proxy.form.routed;
+        learned.retain(|host, _| !routed.contains(host));
+        // The pace of one status and of one switch each second, and one wait.
+        let waited = learned.values().map(|at| mesh.world.now - *at).max().unwrap_or_default();
+        assert!(waited < Duration::from_millis(1500), "{waited:?}");
+    }
+}
+
+#[test]
 fn a_first_visit_costs_two_writes_and_a_second_host_on_the_way_none_of_its_own() {
     let mut mesh = Mesh::new(Dice(1));
     mesh.fence(&json!({"enable": true}));

@@ -175,11 +175,20 @@ impl State {
         let (status, truncated) = self.learned_status(fence, &domains, not_carried);
         let found = Found { status, truncated, carried: &carried, problems: &problems };
         let mut verdict = self.look_at_status(fence, &found, futile, now);
-        if matches!(verdict, Verdict::Nothing) {
-            verdict = self.look_at_workload(fence, &carried, futile, now);
-        }
-        if matches!(verdict, Verdict::Nothing) {
-            verdict = self.look_at_conditions(fence, &found, futile, now);
+        match verdict {
+            Verdict::Nothing => {
+                verdict = self.look_at_workload(fence, &carried, futile, now);
+                if matches!(verdict, Verdict::Nothing) {
+                    verdict = self.look_at_conditions(fence, &found, futile, now);
+                }
+            }
+            Verdict::Wait(at) => {
+                // What the status tells already, or the Sidecar has, does not wait for later news.
+                let told = self.told(fence, &domains);
+                let (carried, _) = self.carried(fence, &told);
+                verdict = self.look_at_workload(fence, &carried, futile, now).at_latest(at);
+            }
+            Verdict::Write(_) => {}
         }
         match alarm {
             Some(alarm) => verdict.at_latest(alarm),

@@ -57,8 +57,7 @@ impl State {
     /// What the fence's Sidecar carries: its own dependencies and those of the fences that it rules, as far as they fit; and how many do
     /// not.
     pub(super) fn carried<'a>(&self, fence: &Fence, domains: &'a Domains) -> (Cow<'a, Domains>, usize) {
-        let there: BTreeSet<&str> =
-            self.index.find_sidecar(&fence.id).into_iter().flat_map(|it| Form::of(&it.spec).routed).collect();
+        let there = self.routed(&fence.id);
         let is_in = |host: &str| there.contains(format!("*/{host}").as_str());
         let ruled = self.claims.ruled(&fence.id);
         if ruled.is_empty() {
@@ -82,6 +81,27 @@ impl State {
         }
         let (fitting, left_out) = fit_sidecar(&all, is_in);
         (Cow::Owned(fitting.into_owned()), left_out)
+    }
+
+    /// The dependencies that the fence's status tells, or its Sidecar has: the others may not go into the Sidecar before they are told.
+    pub(super) fn told(&self, fence: &Fence, domains: &Domains) -> Domains {
+        let there = self.routed(&fence.id);
+        let is_in = |host: &String| there.contains(format!("*/{host}").as_str());
+        let is_told = |name: &String, domain: &Destinations| {
+            fence.status.domains.contains_key(name)
+                || there.contains(name.as_str())
+                || !domain.hosts.is_empty() && domain.hosts.iter().all(is_in)
+        };
+        domains
+            .iter()
+            .filter(|(name, domain)| is_told(name, domain))
+            .map(|(name, domain)| (name.clone(), domain.clone()))
+            .collect()
+    }
+
+    /// What the fence's Sidecar has routes for.
+    fn routed(&self, id: &ObjectRef) -> BTreeSet<&str> {
+        self.index.find_sidecar(id).into_iter().flat_map(|it| Form::of(&it.spec).routed).collect()
     }
 
     /// Whether the ruler's Sidecar is there, and has all that this fence's would have.
