@@ -94,7 +94,7 @@ impl<W: Writer> Engine<W> {
                 },
                 Some(question) = next_question(&mut self.questions) => {
                     // Who asked may have gone, with the shutdown.
-                    drop(question.send(self.state.interest()));
+                    drop(question.send(self.state.interest_set()));
                 }
                 () = alarm => {}
                 _ = heal.tick() => self.on(Event::Heal),

@@ -11,14 +11,14 @@ use crate::types::{Now, ObjectRef};
 
 /// The fences that Prometheus is asked about, each with what is different when it should be asked again soon: the fence's identity and
 /// its Sidecar's version.
-pub type Interest = BTreeMap<ObjectRef, (String, Option<u64>)>;
+pub type InterestSet = BTreeMap<ObjectRef, (String, Option<u64>)>;
 
 impl State {
     /// Every enabled fence; none before everything is listed.
     #[must_use]
-    pub fn interest(&self) -> Interest {
+    pub fn interest_set(&self) -> InterestSet {
         if !self.unlisted.is_empty() {
-            return Interest::new();
+            return InterestSet::new();
         }
         let enabled = self.index.fences().filter(|fence| fence.spec.enable);
         let sidecar = |id: &ObjectRef| self.index.find_sidecar(id).map(|sidecar| sidecar.version);

@@ -22,7 +22,7 @@ pub use change::{Change, CountsByName, Event, Outcome};
 use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
-pub use measure::Interest;
+pub use measure::InterestSet;
 pub use notice::Notice;
 use pods::PodFences;
 use standing::Standing;

@@ -195,7 +195,7 @@ fn after_a_restart_the_status_is_known_and_its_window_begins_anew() {
 fn fences_that_are_not_enabled_are_not_asked_about_and_learn_nothing() {
     let off = mk_fence("default", "a", json!({"enable": false}));
     let mut world = World::start(entry(&["destination"]), &[mk_namespace("default", None), off]);
-    assert!(world.state.interest().is_empty());
+    assert!(world.state.interest_set().is_empty());
     world.round(vec![told("destination", &[(B, 5)])]);
     assert_eq!(world.metric_status("a"), Value::Null);
 }

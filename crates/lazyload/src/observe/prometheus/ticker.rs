@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use lazyload_logic::prometheus::Round;
 use lazyload_logic::settings::Prometheus;
-use lazyload_logic::state::{Event, Interest};
+use lazyload_logic::state::{Event, InterestSet};
 use lazyload_logic::types::ObjectRef;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Asks the engine which fences there are.
-pub(crate) type Question = oneshot::Sender<Interest>;
+pub(crate) type Question = oneshot::Sender<InterestSet>;
 
 /// Asks Prometheus until the shutdown, or until the engine has ended.
 ///
@@ -40,7 +40,7 @@ pub(crate) async fn run(
     let client = PrometheusClient::new(&settings)?;
     let handlers = settings.handlers.iter().map(|(name, query)| Asked::new(name, query)).collect();
     tracing::info!(address = settings.address, handlers = settings.handlers.len(), "learning from Prometheus");
-    let ticker = Ticker { settings, client, handlers, counters, known: Interest::new() };
+    let ticker = Ticker { settings, client, handlers, counters, known: InterestSet::new() };
     tokio::select! {
         () = ticker.tick(questions, events) => {}
         () = shutdown.cancelled() => {}
@@ -54,7 +54,7 @@ struct Ticker {
     handlers: Vec<Asked>,
     counters: Arc<PrometheusCounters>,
     /// What was asked about, and as what.
-    known: Interest,
+    known: InterestSet,
 }
 
 impl Ticker {
@@ -105,7 +105,7 @@ impl Ticker {
     }
 
     /// Fences that are new or different since they were asked about.
-    fn news(&self, interest: &Interest) -> BTreeSet<ObjectRef> {
+    fn news(&self, interest: &InterestSet) -> BTreeSet<ObjectRef> {
         interest.iter().filter(|(id, now)| self.known.get(*id) != Some(*now)).map(|(id, _)| id.clone()).collect()
     }
 
@@ -136,7 +136,7 @@ impl Ticker {
     }
 }
 
-async fn interest(questions: &mpsc::Sender<Question>) -> Option<Interest> {
+async fn interest(questions: &mpsc::Sender<Question>) -> Option<InterestSet> {
     let (question, answer) = oneshot::channel();
     questions.send(question).await.ok()?;
     answer.await.ok()
