@@ -18,6 +18,8 @@ use crate::support::{binary, can_run, process, repository};
 const AT_ONCE: usize = 2;
 /// Group of the user that the controller is; it has the rights of the rendered ClusterRole, and no others.
 const CONTROLLER_GROUP: &str = "lazyload-controllers";
+/// Group of the user that the operator is; it has the rights of the printed ClusterRole, and no others.
+const OPERATOR_GROUP: &str = "slime-boots";
 
 /// An API server for one test.
 pub struct Cluster {
@@ -140,6 +142,25 @@ impl Cluster {
             .await;
     }
 
+    /// The ClusterRole of the operator as `install-yaml` prints it, bound to the user that the operator is.
+    pub async fn grant_the_operators_rights(&self) {
+        let printed = process::run(binary::lazyload(), &["install-yaml"]).unwrap();
+        for mut object in documents(&printed) {
+            if object["kind"] == "ClusterRoleBinding" {
+                object["subjects"] =
+                    json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": OPERATOR_GROUP}]);
+            }
+            if object["kind"].as_str().is_some_and(|kind| kind.starts_with("ClusterRole")) {
+                self.objects.apply(&object).await;
+            }
+        }
+    }
+
+    /// Where the operator finds this cluster, with its own rights.
+    pub fn operators_kubeconfig(&self) -> PathBuf {
+        kubeconfig(self.folder.path(), "operator")
+    }
+
     /// What `lazyload crds` prints.
     pub async fn install_product_crds(&self) {
         let printed = process::run(binary::lazyload(), &["crds"]).unwrap();
@@ -255,10 +276,11 @@ fn start_apiserver(binaries: &Path, folder: &Path, etcd_port: u16, port: u16) ->
 /// Tokens, and a kubeconfig for each user.
 fn write_access(folder: &Path, port: u16) {
     let tokens = format!(
-        "admin-token,admin,admin,\"system:masters\"\ncontroller-token,lazyload,lazyload,\"{CONTROLLER_GROUP}\"\n"
+        "admin-token,admin,admin,\"system:masters\"\ncontroller-token,lazyload,lazyload,\"{CONTROLLER_GROUP}\"\n\
+         operator-token,slime-boot,slime-boot,\"{OPERATOR_GROUP}\"\n"
     );
     std::fs::write(folder.join("tokens.csv"), tokens).unwrap();
-    for user in ["admin", "controller"] {
+    for user in ["admin", "controller", "operator"] {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": user,
             "clusters": [{"name": "test", "cluster": {

@@ -10,6 +10,7 @@ mod dependencies;
 mod history;
 mod identity;
 mod objects;
+mod operator;
 mod outages;
 mod ownership;
 mod prometheus;

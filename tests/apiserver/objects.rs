@@ -190,9 +190,13 @@ fn value(object: &DynamicObject) -> Value {
 
 fn resource(kind: &str) -> ApiResource {
     let (group, version) = match kind {
-        "Namespace" | "Pod" | "Service" => ("", "v1"),
+        "Namespace" | "Pod" | "Service" | "ConfigMap" | "ServiceAccount" => ("", "v1"),
+        "Deployment" => ("apps", "v1"),
+        "Event" => ("events.k8s.io", "v1"),
+        "EnvoyFilter" => ("networking.istio.io", "v1alpha3"),
+        "SlimeBoot" => ("config.netease.com", "v1alpha1"),
         "EndpointSlice" => ("discovery.k8s.io", "v1"),
-        "ClusterRole" | "ClusterRoleBinding" => ("rbac.authorization.k8s.io", "v1"),
+        "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => ("rbac.authorization.k8s.io", "v1"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
         "Event" => ("events.k8s.io", "v1"),
         "ServiceFence" => ("microservice.slime.io", "v1alpha1"),
