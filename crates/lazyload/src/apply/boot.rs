@@ -13,6 +13,7 @@ use lazyload_logic::types::ObjectRef;
 use serde_json::{Value, json};
 
 use super::kube::as_applied;
+use super::takeover;
 
 const MANAGER: &str = names::BOOT_FIELD_MANAGER;
 /// Longest wait for one act; after that it counts as failed and is tried again.
@@ -118,7 +119,19 @@ impl BootWriter {
             // Another object of that name is a conflict then.
             metadata.insert("uid".to_owned(), uid.into());
         }
-        applied(self.of(key).patch(&key.name, &params(), &Patch::Apply(&body)).await)
+        let api = self.of(key);
+        let stored = api.patch(&key.name, &params(), &Patch::Apply(&body)).await?;
+        let value = serde_json::to_value(&stored).map_err(kube::Error::SerdeError)?;
+        // What somebody added to a list is theirs, and applying leaves it: it is made ours, and applied away.
+        let Some(managed_fields) =
+            takeover::exceeds(&value, &body).then(|| takeover::of_everyones_fields(&stored, MANAGER)).flatten()
+        else {
+            return Ok(Outcome::Stored(Box::new(value)));
+        };
+        let version = stored.metadata.resource_version.clone();
+        let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version, "managedFields": managed_fields}}));
+        api.patch(&key.name, &PatchParams::default(), &patch).await?;
+        applied(api.patch(&key.name, &params(), &Patch::Apply(&body)).await)
     }
 
     /// Makes what was created count as applied, or else applying could never remove a field again.

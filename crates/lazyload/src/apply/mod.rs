@@ -6,6 +6,7 @@ pub mod boot;
 mod events;
 pub mod folder;
 pub mod kube;
+mod takeover;
 
 use std::future::Future;
 
