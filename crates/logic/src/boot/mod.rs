@@ -30,7 +30,7 @@ pub use crds::crds;
 pub use dispatch::{Dispatch, Target};
 pub use error::BootError;
 pub use install::install_objects;
-pub(crate) use meta::{checksum, labelled};
+pub(crate) use meta::labelled;
 pub use objects::desired_objects;
 pub use place::Place;
 pub use read::{Reading, read};

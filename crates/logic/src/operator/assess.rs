@@ -10,7 +10,8 @@ use super::memory::{Memory, REPAIR_PAUSE, SETTLE};
 use super::object::Actual;
 use super::slime_boot::Boot;
 use super::{Act, Key};
-use crate::boot::{Installation, checksum, desired_objects, labelled};
+use crate::boot::{Installation, desired_objects, labelled};
+use crate::checksum::checksum;
 use crate::types::ObjectRef;
 
 /// Everything about one SlimeBoot.

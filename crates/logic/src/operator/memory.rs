@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::slime_boot::Boot;
 use super::{Key, Outcome};
-use crate::boot::{Routes, checksum};
+use crate::boot::Routes;
+use crate::checksum::checksum;
 
 /// First and longest wait before an act that failed is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));

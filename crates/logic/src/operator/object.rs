@@ -6,7 +6,8 @@ use lazyload_api::names;
 use serde_json::Value;
 
 use super::kinds::{self, KindOf};
-use crate::boot::{Routes, checksum};
+use crate::boot::Routes;
+use crate::checksum::checksum;
 use crate::types::ObjectRef;
 
 /// Kind, namespace and name, in the order in which objects can be deleted.
