@@ -124,18 +124,20 @@ impl Cluster {
         let sample = repository().join("deploy/samples/lazyload/slimeboot_cluster_accesslog.yaml");
         let sample = sample.display().to_string();
         let rendered = process::run(binary::lazyload(), &["render", "-f", &sample]).unwrap();
-        let roles: Vec<Value> = documents(&rendered)
+        let mut roles: Vec<Value> = documents(&rendered)
             .into_iter()
             .filter(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "lazyload.mesh-operator")
             .collect();
         assert_eq!(roles.len(), 1, "{rendered}");
+        // By another name: the operator makes one of the rendered name.
+        roles[0]["metadata"]["name"] = CONTROLLER_GROUP.into();
         self.objects.apply(&roles[0]).await;
         self.objects
             .apply(&json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": "lazyload-tests"},
+                "metadata": {"name": CONTROLLER_GROUP},
                 "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": roles[0]["metadata"]["name"],
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": CONTROLLER_GROUP,
                 },
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": CONTROLLER_GROUP}],
             }))
