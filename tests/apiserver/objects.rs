@@ -1,6 +1,6 @@
 //! Objects as `kubectl` shows them: JSON in, JSON out.
 
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -73,9 +73,16 @@ impl Objects {
         self.api(kind, namespace).get_opt(name).await.unwrap().map(|object| value(&object))
     }
 
+    /// All objects of a kind. The API server leaves their types out of a list; here they are told.
     pub async fn list(&self, kind: &str) -> Vec<Value> {
         let listed = self.all(kind).list(&ListParams::default()).await.unwrap();
-        listed.items.iter().map(value).collect()
+        let resource = resource(kind);
+        let types = TypeMeta { api_version: resource.api_version, kind: resource.kind };
+        let typed = |mut object: DynamicObject| {
+            object.types = Some(types.clone());
+            value(&object)
+        };
+        listed.items.into_iter().map(typed).collect()
     }
 
     /// `NAMESPACE/NAME` of all objects of a kind, in order.
