@@ -28,7 +28,8 @@ pub(super) fn exceeds(stored: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// The field managers of an object with everybody's fields counted as applied by this one; nothing if it never applied.
+/// The field managers of an object with everybody's fields counted as applied by this one and by nobody else, for a field that another one
+/// has too stays when it is not applied any more; nothing if this one never applied.
 pub(super) fn of_everyones_fields(object: &DynamicObject, manager: &str) -> Option<Vec<ManagedFieldsEntry>> {
     let (ours, others): (Vec<_>, Vec<_>) = object.metadata.managed_fields.clone()?.into_iter().partition(|entry| {
         entry.manager.as_deref() == Some(manager)
@@ -37,15 +38,23 @@ pub(super) fn of_everyones_fields(object: &DynamicObject, manager: &str) -> Opti
     });
     let mut ours = ours.into_iter().next()?;
     let mut fields = ours.fields_v1.take()?.0;
-    for entry in others.iter().filter(|entry| entry.subresource.is_none()) {
-        if let Some(FieldsV1(theirs)) = &entry.fields_v1 {
-            let taken = theirs.as_object().into_iter().flatten().filter(|(key, _)| !THEIRS.contains(&key.as_str()));
-            let taken: Map<String, Value> = taken.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut entries = Vec::with_capacity(others.len());
+    for mut entry in others {
+        if let (None, Some(FieldsV1(Value::Object(theirs)))) = (&entry.subresource, &mut entry.fields_v1) {
+            let all = std::mem::take(theirs);
+            let (kept, taken): (Map<_, _>, Map<_, _>) =
+                all.into_iter().partition(|(key, _)| THEIRS.contains(&key.as_str()));
             add(&mut fields, &Value::Object(taken));
+            if kept.is_empty() {
+                continue;
+            }
+            *theirs = kept;
         }
+        entries.push(entry);
     }
     ours.fields_v1 = Some(FieldsV1(fields));
-    Some(others.into_iter().chain([ours]).collect())
+    entries.push(ours);
+    Some(entries)
 }
 
 /// Adds the fields of one set to another; both are trees of maps.
