@@ -48,7 +48,8 @@ write_sbom() {
   # It writes beside each manifest of the workspace, for each the same name.
   SOURCE_DATE_EPOCH=0 "$tool" cyclonedx --quiet --manifest-path "$root/Cargo.toml" --format json --target "$host" \
     --override-filename lazyload-image-sbom
-  mv "$root/crates/lazyload/lazyload-image-sbom.json" "$out/lazyload.cdx.json"
+  # Where the sources lie on this machine is nobody's business.
+  sed "s|file://$root|file://.|g" "$root/crates/lazyload/lazyload-image-sbom.json" >"$out/lazyload.cdx.json"
   find "$root/crates" "$root/tests" -maxdepth 2 -name lazyload-image-sbom.json -delete
 }
 
