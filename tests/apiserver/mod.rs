@@ -6,9 +6,11 @@
 mod automatic;
 mod cluster;
 mod controller;
+mod cut;
 mod dependencies;
 mod history;
 mod identity;
+mod leaders;
 mod objects;
 mod outages;
 mod ownership;

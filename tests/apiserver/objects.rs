@@ -192,7 +192,8 @@ fn resource(kind: &str) -> ApiResource {
     let (group, version) = match kind {
         "Namespace" | "Pod" | "Service" => ("", "v1"),
         "EndpointSlice" => ("discovery.k8s.io", "v1"),
-        "ClusterRole" | "ClusterRoleBinding" => ("rbac.authorization.k8s.io", "v1"),
+        "Lease" => ("coordination.k8s.io", "v1"),
+        "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => ("rbac.authorization.k8s.io", "v1"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
         "Event" => ("events.k8s.io", "v1"),
         "ServiceFence" => ("microservice.slime.io", "v1alpha1"),

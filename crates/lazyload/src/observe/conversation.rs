@@ -39,7 +39,7 @@ async fn start(capacity: usize) -> Running {
     let (calls_tx, calls) = mpsc::channel(capacity);
     let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
     let limits = Limits { period: Duration::from_secs(3600), ..Limits::default() };
-    let server = tokio::spawn(serve_within(limits, listener, calls_tx, counters.clone(), shutdown.clone()));
+    let server = tokio::spawn(serve_within(limits, listener, calls_tx, counters.clone(), None, shutdown.clone()));
     Running { address, calls, counters, shutdown, server }
 }
 

@@ -7,8 +7,10 @@ mod crds;
 mod demo;
 mod engine;
 pub mod global_sidecar;
+mod logs;
 mod reload;
 mod render;
+mod replica;
 mod without_fallback;
 
 use crate::cli::Command;
