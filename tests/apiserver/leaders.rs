@@ -64,11 +64,6 @@ impl Replicas {
         })
         .await
     }
-
-    /// The others.
-    fn all_but(&self, one: usize) -> Vec<usize> {
-        (0..self.all.len()).filter(|at| *at != one).collect()
-    }
 }
 
 /// A fenced caller and what it may call.
@@ -189,6 +184,7 @@ async fn leaders_killed_while_calls_are_heard_by_any_replica_lose_none_of_them()
     for round in 0..2 {
         let leader = replicas.leader_among(&alive).await;
         order.push(leader);
+        learned(&cluster, 0..3 * round, || replicas.all[leader].log()).await;
         // Each call once, to one of them; the last one to the leader.
         let to = [alive[0], alive[1], leader];
         for (number, at) in to.into_iter().enumerate() {
