@@ -18,6 +18,8 @@ use crate::support::{binary, can_run, process, repository};
 const AT_ONCE: usize = 2;
 /// Group of the user that the controller is; it has the rights of the rendered ClusterRole, and no others.
 const CONTROLLER_GROUP: &str = "lazyload-controllers";
+/// Group of the user that the operator is; it has the rights of the printed ClusterRole, and no others.
+const OPERATOR_GROUP: &str = "slime-boots";
 
 /// Replicas of the controller, each a user of its own.
 pub const REPLICAS: [u8; 3] = [2, 3, 4];
@@ -125,18 +127,20 @@ impl Cluster {
         let sample = repository().join("deploy/samples/lazyload/slimeboot_cluster_accesslog.yaml");
         let sample = sample.display().to_string();
         let rendered = process::run(binary::lazyload(), &["render", "-f", &sample]).unwrap();
-        let roles: Vec<Value> = documents(&rendered)
+        let mut roles: Vec<Value> = documents(&rendered)
             .into_iter()
             .filter(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "lazyload.mesh-operator")
             .collect();
         assert_eq!(roles.len(), 1, "{rendered}");
+        // By another name: the operator makes one of the rendered name.
+        roles[0]["metadata"]["name"] = CONTROLLER_GROUP.into();
         self.objects.apply(&roles[0]).await;
         self.objects
             .apply(&json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": "lazyload-tests"},
+                "metadata": {"name": CONTROLLER_GROUP},
                 "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": roles[0]["metadata"]["name"],
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": CONTROLLER_GROUP,
                 },
                 "subjects": [controllers()],
             }))
@@ -195,6 +199,25 @@ impl Cluster {
         }
         writes.sort();
         writes.into_iter().map(|(_, user, what)| (user, what)).collect()
+    }
+
+    /// The ClusterRole of the operator as `install-yaml` prints it, bound to the user that the operator is.
+    pub async fn grant_the_operators_rights(&self) {
+        let printed = process::run(binary::lazyload(), &["install-yaml"]).unwrap();
+        for mut object in documents(&printed) {
+            if object["kind"] == "ClusterRoleBinding" {
+                object["subjects"] =
+                    json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": OPERATOR_GROUP}]);
+            }
+            if object["kind"].as_str().is_some_and(|kind| kind.starts_with("ClusterRole")) {
+                self.objects.apply(&object).await;
+            }
+        }
+    }
+
+    /// Where the operator finds this cluster, with its own rights.
+    pub fn operators_kubeconfig(&self) -> PathBuf {
+        kubeconfig(self.folder.path(), "operator")
     }
 
     /// What `lazyload crds` prints.
@@ -324,7 +347,8 @@ fn start_apiserver(binaries: &Path, folder: &Path, etcd_port: u16, port: u16) ->
 /// Tokens, and a kubeconfig for each user.
 fn write_access(folder: &Path, port: u16) {
     let tokens = format!(
-        "admin-token,admin,admin,\"system:masters\"\ncontroller-token,lazyload,lazyload,\"{CONTROLLER_GROUP}\"\n"
+        "admin-token,admin,admin,\"system:masters\"\ncontroller-token,lazyload,lazyload,\"{CONTROLLER_GROUP}\"\n\
+         operator-token,slime-boot,slime-boot,\"{OPERATOR_GROUP}\"\n"
     );
     let replicas = REPLICAS.map(|number| {
         let user = replica(number);
@@ -332,7 +356,7 @@ fn write_access(folder: &Path, port: u16) {
     });
     let tokens = tokens + &replicas.concat();
     std::fs::write(folder.join("tokens.csv"), tokens).unwrap();
-    for user in ["admin", "controller"] {
+    for user in ["admin", "controller", "operator"] {
         write_kubeconfig(folder, user, port);
     }
     // Who writes what a controller writes, and nothing else: no reads, no bodies.

@@ -12,6 +12,7 @@ mod history;
 mod identity;
 mod leaders;
 mod objects;
+mod operator;
 mod outages;
 mod ownership;
 mod prometheus;

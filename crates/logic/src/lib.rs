@@ -11,6 +11,7 @@ pub mod index;
 pub mod ledger;
 pub mod manifest;
 pub mod observation;
+pub mod operator;
 pub mod prometheus;
 pub mod route;
 pub mod settings;

@@ -62,7 +62,7 @@ pub(crate) async fn watch(client: Client, namespace: String, module: String, own
             Ok(watcher::Event::Apply(pod)) => known.set(&own, &pod),
             Ok(watcher::Event::Delete(pod)) => drop(known.others.remove(&pod.name_any())),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the other replicas cannot be watched")
+                tracing::warn!(error = &error as &dyn std::error::Error, "the other replicas cannot be watched");
             }
         }
         peers.send_if_modified(|before| {

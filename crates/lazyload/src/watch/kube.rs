@@ -199,7 +199,7 @@ impl Sink {
     }
 }
 
-fn is_not_found(error: &watcher::Error) -> bool {
+pub(super) fn is_not_found(error: &watcher::Error) -> bool {
     let (watcher::Error::InitialListFailed(kube::Error::Api(status))
     | watcher::Error::WatchStartFailed(kube::Error::Api(status))) = error
     else {

@@ -24,18 +24,7 @@ pub(super) fn base(installation: &Installation) -> Vec<Value> {
     }
     objects.push(json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_metadata(&role),
-        "rules": [
-            rule("", &["namespaces", "pods", "services"], READ),
-            rule("discovery.k8s.io", &["endpointslices"], READ),
-            rule("networking.istio.io", &["serviceentries", "virtualservices"], READ),
-            rule("gateway.networking.k8s.io", &["grpcroutes", "httproutes"], READ),
-            rule("networking.istio.io", &["sidecars"], OWN),
-            rule("microservice.slime.io", &["servicefences"], OWN),
-            rule("microservice.slime.io", &["servicefences/status"], &["get", "patch"]),
-            rule("events.k8s.io", &["events"], &["create", "patch"]),
-            // A Sidecar blocks the deletion of its fence: some clusters ask for this right then.
-            rule("microservice.slime.io", &["servicefences/finalizers"], &["update"]),
-        ],
+        "rules": rules(),
     }));
     objects.push(binding("ClusterRole", &cluster_metadata(&role), namespace, name));
     objects.push(json!({
@@ -49,6 +38,22 @@ pub(super) fn base(installation: &Installation) -> Vec<Value> {
 pub(super) fn services(installation: &Installation) -> Vec<Value> {
     let service = service(installation);
     [service.clone()].into_iter().chain(election::leader_service(installation, service)).collect()
+}
+
+/// What the controller may do.
+pub(super) fn rules() -> Vec<Value> {
+    vec![
+        rule("", &["namespaces", "pods", "services"], READ),
+        rule("discovery.k8s.io", &["endpointslices"], READ),
+        rule("networking.istio.io", &["serviceentries", "virtualservices"], READ),
+        rule("gateway.networking.k8s.io", &["grpcroutes", "httproutes"], READ),
+        rule("networking.istio.io", &["sidecars"], OWN),
+        rule("microservice.slime.io", &["servicefences"], OWN),
+        rule("microservice.slime.io", &["servicefences/status"], &["get", "patch"]),
+        rule("events.k8s.io", &["events"], &["create", "patch"]),
+        // A Sidecar blocks the deletion of its fence: some clusters ask for this right then.
+        rule("microservice.slime.io", &["servicefences/finalizers"], &["update"]),
+    ]
 }
 
 /// The Service: the global-sidecar's proxy sends its access log there.

@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 use super::Installation;
 use super::meta::{binding, merged, metadata, rule, set};
 
-/// Rights in the controller's own namespace. Creation cannot be restricted to a name, nor the pods to those of the Deployment.
-pub(super) fn rules(lease: &str) -> Vec<Value> {
+/// Rights in the controller's own namespace, on this lease; whoever gives them has them on any. Creation cannot be restricted to a name, nor
+/// the pods to those of the Deployment.
+pub(super) fn rules(lease: Option<&str>) -> Vec<Value> {
     let group = "coordination.k8s.io";
+    let names = lease.map_or_else(|| json!({}), |lease| json!({"resourceNames": [lease]}));
     vec![
         rule(group, &["leases"], &["create"]),
-        merged(&rule(group, &["leases"], &["get", "update"]), json!({"resourceNames": [lease]})),
+        merged(&rule(group, &["leases"], &["get", "update"]), names),
         rule("", &["pods"], &["patch"]),
     ]
 }
@@ -24,7 +26,7 @@ pub(super) fn role(installation: &Installation) -> Vec<Value> {
     let metadata = metadata(&installation.namespace, name, json!({"app": name}));
     vec![
         json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules(lease),
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules(Some(lease)),
         }),
         binding("Role", &metadata, &installation.namespace, name),
     ]

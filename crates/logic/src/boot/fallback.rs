@@ -21,7 +21,7 @@ const EARLY: i32 = -10;
 
 /// The EnvoyFilter `global-sidecar-routes`, for the global-sidecar's own proxy.
 pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> Value {
-    let patches: Vec<Value> = sidecar.ports.iter().flat_map(|port| own_patches(installation, *port)).collect();
+    let patches: Vec<Value> = sidecar.ports.iter().flat_map(|port| own_patches(installation, sidecar, *port)).collect();
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
         "metadata": metadata(&place.namespace, names::GLOBAL_SIDECAR_ROUTES, json!({})),
@@ -44,7 +44,7 @@ pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar,
     })
 }
 
-fn own_patches(installation: &Installation, port: u16) -> Vec<Value> {
+fn own_patches(installation: &Installation, sidecar: &GlobalSidecar, port: u16) -> Vec<Value> {
     let rename = |from: &str, to: &str| patch("VIRTUAL_HOST", "MERGE", None, port, Some(from), &json!({"name": to}));
     let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", None, port, Some(name), &Value::Null);
     let mut patches = vec![
@@ -52,7 +52,10 @@ fn own_patches(installation: &Installation, port: u16) -> Vec<Value> {
         rename(names::ISTIO_BLOCK_ALL, names::KEPT_BLOCK_ALL),
         remove(names::FALLBACK_VIRTUAL_HOST),
     ];
-    patches.extend(with_domains(installation).map(|dispatch| remove(&dispatch.name)));
+    let names: Vec<&str> = with_domains(installation).map(|dispatch| dispatch.name.as_str()).collect();
+    let old = sidecar.old_virtual_hosts.iter().map(String::as_str);
+    let old = old.filter(|name| *name != names::FALLBACK_VIRTUAL_HOST && !names.contains(name));
+    patches.extend(names.iter().copied().chain(old).map(remove));
     patches
 }
 

@@ -11,6 +11,7 @@ mod election;
 mod error;
 mod fallback;
 mod global_sidecar;
+mod install;
 mod lua;
 mod meta;
 mod metadata_exchange;
@@ -18,17 +19,23 @@ mod objects;
 mod place;
 mod read;
 mod refuse;
+mod routes;
 mod template;
 mod values;
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 pub use crds::crds;
 pub use dispatch::{Dispatch, Target};
 pub use error::BootError;
+pub use install::install_objects;
+pub(crate) use meta::labelled;
 pub use objects::desired_objects;
 pub use place::Place;
 pub use read::{Reading, read};
+pub use routes::Routes;
 
 use crate::settings::Settings;
 
@@ -115,6 +122,8 @@ pub struct GlobalSidecar {
     pub image: Image,
     /// Ports that it listens on, in the user's order, the built-in one last.
     pub ports: Vec<u16>,
+    /// Virtual hosts of redirections that proxies may still have.
+    pub old_virtual_hosts: BTreeSet<String>,
     /// Port that every fallback goes to; if none, each port's own.
     pub fallback_port: Option<u16>,
     /// Names in the proxies of this mesh.

@@ -1,5 +1,7 @@
 //! From a SlimeBoot as it is written to an installation. Source: contract 1.2–1.4, 0.3.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1 as core;
 use lazyload_api::names;
 use lazyload_api::slime_boot::SlimeBootSpec;
@@ -213,16 +215,28 @@ fn global_sidecar(
     Ok(Some(GlobalSidecar {
         image: values::image(&component.key("image"), Some(image))?,
         ports,
+        old_virtual_hosts: BTreeSet::new(),
         fallback_port,
         filters: filter_names(component)?,
         probe_port,
-        replicas: component.key("replicas").count().map_err(BootError::from_reader)?.unwrap_or(1),
+        replicas: replicas(&component.key("replicas"))?,
         labels: inject_labels(&inject)?,
         annotations: values::texts_by_key(&inject.key("annotations"))?,
         resources: values::object::<core::ResourceRequirements>(&component.key("resources"), "requests and limits")?,
         affinity: values::object::<core::Affinity>(&component.key("affinity"), "an affinity")?,
         tolerations: values::items::<core::Toleration>(&component.key("tolerations"), "a list of tolerations")?.into(),
     }))
+}
+
+/// None would leave every unknown host without an answer.
+fn replicas(reader: &Reader<'_>) -> Result<u32, BootError> {
+    match reader.count().map_err(BootError::from_reader)? {
+        Some(0) => Err(BootError::new(
+            reader.path(),
+            "expected at least 1, got 0; to remove it set globalSidecar.enable to false",
+        )),
+        count => Ok(count.unwrap_or(1)),
+    }
 }
 
 fn filter_names(component: &Reader<'_>) -> Result<FilterNames, BootError> {

@@ -58,7 +58,7 @@ impl Link {
             match self.talk(&mut pause).await {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::debug!(replica = %self.to, error = &error as &dyn std::error::Error, "telling it again")
+                    tracing::debug!(replica = %self.to, error = &error as &dyn std::error::Error, "telling it again");
                 }
             }
             tokio::select! {
