@@ -124,7 +124,7 @@ impl Cluster {
 
     /// The ClusterRole that is rendered for the sample, bound to the user that the controller is.
     async fn grant_the_controllers_rights(&self) {
-        let sample = repository().join("deploy/samples/lazyload/slimeboot_cluster_accesslog.yaml");
+        let sample = repository().join("install/samples/lazyload/slimeboot_cluster_accesslog.yaml");
         let sample = sample.display().to_string();
         let rendered = process::run(binary::lazyload(), &["render", "-f", &sample]).unwrap();
         let mut roles: Vec<Value> = documents(&rendered)

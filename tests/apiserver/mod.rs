@@ -4,7 +4,7 @@
 //! Next: `story` for the scenarios by example, `cluster` for what they run on.
 
 mod automatic;
-mod cluster;
+pub mod cluster;
 mod controller;
 mod cut;
 mod dependencies;

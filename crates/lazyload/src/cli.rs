@@ -33,8 +33,10 @@ pub enum Command {
     /// Serve requests for hosts that a fenced workload does not know yet.
     #[command(after_help = GLOBAL_SIDECAR_HELP)]
     GlobalSidecar,
+    /// Remove every SlimeBoot, and what it stands for, in the order that fails no request. CRDs, fences and the operator stay.
+    Uninstall(UninstallArgs),
     /// Print the CRDs, ready for `kubectl apply --server-side -f -`.
-    Crds,
+    Crds(CrdsArgs),
     /// Print every object that a SlimeBoot stands for, as YAML.
     Render(RenderArgs),
     /// Tell the seed's story without a cluster: first visit through the global-sidecar, second visit direct.
@@ -91,6 +93,30 @@ pub struct InstallArgs {
     /// Where the operator runs.
     #[arg(long, default_value = names::DEFAULT_SLIME_NAMESPACE)]
     pub namespace: String,
+}
+
+/// Arguments of `lazyload uninstall`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+In this order: the operator and the controllers are stopped; the Sidecars of fences are deleted, and proxies get 5 s to follow; SlimeBoots
+are deleted; the operator is started again and removes what they stand for. Run again, it goes on where it was.
+Cluster access: KUBECONFIG, or the service account when run in a pod. Environment: LOG_LEVEL (info).
+Exit codes: 0 no SlimeBoot is left; 1 something failed, and the log says what was awaited; 2 the arguments cannot be used.")]
+pub struct UninstallArgs {
+    /// Where the operator runs.
+    #[arg(long, default_value = names::DEFAULT_SLIME_NAMESPACE)]
+    pub namespace: String,
+    /// Longest that stopping and removing may each take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    pub timeout: u64,
+}
+
+/// Arguments of `lazyload crds`.
+#[derive(Debug, Args)]
+pub struct CrdsArgs {
+    /// Bring the CRDs of the cluster up to date instead (KUBECONFIG, or the service account when run in a pod).
+    #[arg(long)]
+    pub apply: bool,
 }
 
 /// Arguments of `lazyload render`.

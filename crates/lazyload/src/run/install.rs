@@ -22,21 +22,36 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    #[test]
-    fn the_install_yaml_in_deploy_is_that_of_this_version() {
+    /// Path of the kept text, and the text of this version.
+    fn generated() -> Vec<(&'static str, String)> {
         let Command::InstallYaml(args) = Cli::parse_from(["lazyload", "install-yaml"]).command else {
             panic!("another command")
         };
         let objects = lazyload_logic::boot::install_objects(&args.namespace, &args.image).unwrap();
-        let text = documents::write(&objects).unwrap();
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/install.yaml");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(path, &text).unwrap();
+        // Helm makes the namespace, and the CRDs of a chart before everything else.
+        let (crds, others): (Vec<_>, Vec<_>) =
+            objects.iter().cloned().partition(|object| object["kind"] == "CustomResourceDefinition");
+        let operator: Vec<_> = others.into_iter().filter(|object| object["kind"] != "Namespace").collect();
+        let text = |objects: &[_]| documents::write(objects).unwrap();
+        vec![
+            ("deploy/install.yaml", text(&objects)),
+            ("charts/lazyload/crds/crds.yaml", text(&crds)),
+            ("charts/lazyload/files/operator.yaml", text(&operator)),
+        ]
+    }
+
+    #[test]
+    fn the_install_yaml_in_deploy_and_the_charts_copies_are_those_of_this_version() {
+        for (path, text) in generated() {
+            let full = format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::write(&full, &text).unwrap();
+            }
+            let kept = std::fs::read_to_string(&full).unwrap();
+            assert!(
+                kept == text,
+                "{path} differs from `lazyload install-yaml`: run this test with UPDATE_GOLDEN=1 and review the change"
+            );
         }
-        let kept = std::fs::read_to_string(path).unwrap();
-        assert!(
-            kept == text,
-            "deploy/install.yaml differs from `lazyload install-yaml`: run this test with UPDATE_GOLDEN=1 and review the change"
-        );
     }
 }

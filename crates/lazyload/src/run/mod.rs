@@ -13,6 +13,7 @@ mod logs;
 mod reload;
 mod render;
 mod replica;
+mod uninstall;
 mod without_fallback;
 
 use crate::cli::Command;
@@ -27,7 +28,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Boot(args) => block_on(boot::run(args)),
         Command::InstallYaml(args) => install::run(&args),
         Command::GlobalSidecar => block_on(global_sidecar::run()),
-        Command::Crds => crds::run(),
+        Command::Crds(args) if args.apply => block_on(crds::apply()),
+        Command::Crds(_) => crds::run(),
+        Command::Uninstall(args) => block_on(uninstall::run(args)),
         Command::Render(args) => render::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
     }
