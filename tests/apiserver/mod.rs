@@ -6,9 +6,11 @@
 mod automatic;
 pub mod cluster;
 mod controller;
+mod cut;
 mod dependencies;
 mod history;
 mod identity;
+mod leaders;
 mod objects;
 mod operator;
 mod outages;

@@ -16,6 +16,8 @@ pub const SERVICE_FENCED_LABEL: &str = "slime.io/serviceFenced";
 pub const CREATED_BY_LABEL: &str = "app.kubernetes.io/created-by";
 /// Value of [`CREATED_BY_LABEL`] on fences that the controller made.
 pub const FENCE_CONTROLLER: &str = "fence-controller";
+/// Label of the pod of the controller that writes, where several run: `"true"`.
+pub const LEADER_LABEL: &str = "slime.io/leader";
 /// Annotation by which a user hands a Sidecar over to the fence of its name: `"true"`.
 pub const ADOPT_ANNOTATION: &str = "lazyload.slime.io/adopt";
 /// Istio's revision label.

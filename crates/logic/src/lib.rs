@@ -5,6 +5,7 @@
 pub mod boot;
 mod checksum;
 pub mod convert;
+pub mod election;
 pub mod fence;
 pub mod index;
 pub mod ledger;

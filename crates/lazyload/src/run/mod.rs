@@ -9,8 +9,10 @@ mod demo;
 mod engine;
 pub mod global_sidecar;
 mod install;
+mod logs;
 mod reload;
 mod render;
+mod replica;
 mod uninstall;
 mod without_fallback;
 

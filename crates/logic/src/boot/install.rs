@@ -7,7 +7,7 @@ use lazyload_api::names;
 use serde_json::{Value, json};
 
 use super::meta::{binding, cluster_metadata, merged, metadata, rule};
-use super::{controller, crds, global_sidecar};
+use super::{controller, crds, election, global_sidecar};
 
 const NAME: &str = names::SLIME_BOOT_OPERATOR;
 /// Any user but root.
@@ -75,5 +75,6 @@ fn rules() -> Vec<Value> {
     ];
     rules.extend(controller::rules());
     rules.extend(global_sidecar::rules());
+    rules.extend(election::rules(None));
     rules
 }

@@ -7,6 +7,7 @@ mod controller;
 mod crds;
 mod dispatch;
 mod effective;
+mod election;
 mod error;
 mod fallback;
 mod global_sidecar;
@@ -73,6 +74,8 @@ pub struct Image {
 pub struct Controller {
     /// Its image.
     pub image: Image,
+    /// Pods.
+    pub replicas: u32,
     /// Whether its ServiceAccount is made here.
     pub create_service_account: bool,
     /// Environment variables after the built-in ones.

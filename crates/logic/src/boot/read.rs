@@ -110,7 +110,7 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
         .into(),
         global_sidecar,
         dispatches,
-        controller: controller(&spec, image)?,
+        controller: controller(&spec, refuse::replicas(&spec, &settings)?, image)?,
         settings,
         config,
     };
@@ -154,7 +154,7 @@ fn enabled_module<'a>(spec: &Reader<'a>) -> Result<Option<Reader<'a>>, BootError
     Ok(found)
 }
 
-fn controller(spec: &Reader<'_>, image: Image) -> Result<Controller, BootError> {
+fn controller(spec: &Reader<'_>, replicas: u32, image: Image) -> Result<Controller, BootError> {
     let mounts = |reader: &Reader<'_>| {
         values::items::<core::VolumeMount>(reader, "a list of volume mounts, each with name and mountPath")
     };
@@ -164,6 +164,7 @@ fn controller(spec: &Reader<'_>, image: Image) -> Result<Controller, BootError> 
     let service = spec.key("service");
     Ok(Controller {
         image,
+        replicas,
         create_service_account: !create.is_set() || create.flag().map_err(BootError::from_reader)?,
         env: values::items::<core::EnvVar>(
             &spec.key("env"),

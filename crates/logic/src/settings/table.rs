@@ -63,6 +63,7 @@ impl Settings {
             metrics_address,
             aux_address,
             log_source_address,
+            lease,
         } = self;
         let mode = match mode {
             GlobalSidecarMode::Cluster => "cluster",
@@ -81,7 +82,7 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 33] = [
+        let rows: [(&'static str, Value, Takes); 34] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoFence", json!(auto_fence), Takes::Nothing),
@@ -115,6 +116,7 @@ impl Settings {
             ("global.misc.metrics-addr", json!(metrics_address), Takes::Restart),
             ("global.misc.aux-addr", json!(aux_address), Takes::Restart),
             ("global.misc.logSourcePort", json!(log_source_address), Takes::Restart),
+            ("global.misc.enableLeaderElection", json!(lease), Takes::Restart),
         ];
         rows.into_iter().map(|(path, value, takes)| Entry { path, value, takes }).collect()
     }
@@ -159,6 +161,7 @@ impl Settings {
             metrics_address: running.metrics_address.clone(),
             aux_address: running.aux_address.clone(),
             log_source_address: running.log_source_address.clone(),
+            lease: running.lease.clone(),
             ..self
         };
         (merged, kept)
