@@ -453,6 +453,10 @@ fn specs() -> Vec<Value> {
     elsewhere["module"][0]["general"]["clusterGsNamespace"] = json!("gateways");
     let mut none = cluster(&[9080]);
     none["module"][0]["enable"] = json!(false);
+    let mut measured = spec(&json!({"wormholePort": [9080], "metricSourceType": "prometheus"}));
+    measured["module"][0]["metric"] = json!({"prometheus": {
+        "address": "http://prometheus.istio-system:9090", "handlers": {"destination": {"query": "up", "type": "Group"}},
+    }});
     vec![
         cluster(&[9080]),
         cluster(&[9080, 7000]),
@@ -461,7 +465,7 @@ fn specs() -> Vec<Value> {
         elsewhere,
         none,
         spec(&json!({"wormholePort": [80], "dispatches": dispatches})),
-        spec(&json!({"wormholePort": [9080], "metricSourceType": "prometheus"})),
+        measured,
         namespaces(&["shop"]),
         namespaces(&["shop", "bank"]),
         namespaces(&["bank", "mesh-operator"]),
