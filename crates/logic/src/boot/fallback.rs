@@ -1,9 +1,12 @@
 //! The EnvoyFilters of the fallback: what no route of a proxy matches goes to the global-sidecar. Source: contract 4.5; B37, B38.
 //!
-//! `to-global-sidecar` reaches every proxy of the mesh, or of its namespace, also the global-sidecar's own, which must not fall back to itself. There istiod applies both
-//! filters: it merges route configurations first and then goes through the virtual hosts, each with all patches by priority. So Istio's
-//! catch-all is renamed before the removal that is meant for everyone else could match: it keeps what Istio gave it, pass through or
-//! block, and the removal of the fallback leaves it the only one.
+//! `to-global-sidecar` replaces Istio's catch-all virtual host by ours, in its place: a table has one catch-all whatever happens, and no domain
+//! of ours can clash with one that istiod puts into some proxy's table (Envoy refuses a table in which a domain occurs twice). So dispatches
+//! are routes of the catch-all: they are about hosts that no virtual host of the proxy has.
+//!
+//! It reaches every proxy of the mesh, or of its namespace, also the global-sidecar's own, which must not fall back to itself. There istiod
+//! applies both filters, by priority: Istio's catch-all is renamed before the replacement that is meant for everyone else could match, so it
+//! keeps what Istio gave it, pass through or block.
 //!
 //! Two filters and not one, because istiod shares a cached route configuration between proxies that see the same services and the same
 //! filters by name, whatever proxy a filter's patches match: in one filter, a workload beside the global-sidecar would share its routes.
@@ -11,7 +14,7 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::dispatch::{Dispatch, Target, with_port};
+use super::dispatch::{self, Dispatch, Target};
 use super::meta::{merged, metadata, set, set_if_any};
 use super::place::Place;
 use super::{GlobalSidecar, Installation, lua};
@@ -19,9 +22,23 @@ use super::{GlobalSidecar, Installation, lua};
 /// Before filters without a priority.
 const EARLY: i32 = -10;
 
+/// Link-local addresses and the usual name of one: a cloud's metadata service, which answers for the node that asks. From the
+/// global-sidecar's node it would tell the wrong one, or hand out the wrong identity.
+const LINK_LOCAL: &str =
+    r"(?i)(169\.254\.\d+\.\d+|\[(fd00:ec2::254|fe80:[0-9a-f:]*(%.*)?)\]|metadata\.google\.internal\.?)(:\d+)?";
+
 /// The EnvoyFilter `global-sidecar-routes`, for the global-sidecar's own proxy.
-pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> Value {
-    let patches: Vec<Value> = sidecar.ports.iter().flat_map(|port| own_patches(installation, *port)).collect();
+pub(super) fn own_routes(sidecar: &GlobalSidecar, place: &Place) -> Value {
+    let patches: Vec<Value> = sidecar
+        .ports
+        .iter()
+        .flat_map(|port| {
+            names::ISTIO_CATCH_ALLS.map(|name| {
+                let kept = json!({"name": format!("{name}{}", names::KEPT_SUFFIX)});
+                patch("VIRTUAL_HOST", "MERGE", None, *port, Some(name), &kept)
+            })
+        })
+        .collect();
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
         "metadata": metadata(&place.namespace, names::GLOBAL_SIDECAR_ROUTES, json!({})),
@@ -44,60 +61,47 @@ pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar,
     })
 }
 
-fn own_patches(installation: &Installation, port: u16) -> Vec<Value> {
-    let rename = |from: &str, to: &str| patch("VIRTUAL_HOST", "MERGE", None, port, Some(from), &json!({"name": to}));
-    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", None, port, Some(name), &Value::Null);
-    let mut patches = vec![
-        rename(names::ISTIO_ALLOW_ANY, names::KEPT_ALLOW_ANY),
-        rename(names::ISTIO_BLOCK_ALL, names::KEPT_BLOCK_ALL),
-        remove(names::FALLBACK_VIRTUAL_HOST),
-    ];
-    patches.extend(with_domains(installation).map(|dispatch| remove(&dispatch.name)));
-    patches
-}
-
 fn everyones_patches(installation: &Installation, sidecar: &GlobalSidecar, place: &Place, port: u16) -> Vec<Value> {
     let settings = &installation.settings;
     let version = settings.proxy_version.as_deref();
-    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", version, port, Some(name), &Value::Null);
     let cluster = global_sidecar_cluster(place, sidecar.fallback_port.unwrap_or(port));
     let by_lua = lua::is_wanted(settings, place);
     let route = |target: &Target| match target {
         Target::GlobalSidecar => route_to_global_sidecar(&cluster, place, by_lua),
         Target::Cluster(name) => route_to(name),
     };
-    let mut virtual_hosts: Vec<Value> = with_domains(installation)
-        .map(|dispatch| {
-            let domains: Vec<String> = dispatch.domains.iter().flat_map(|domain| with_port(domain, port)).collect();
-            virtual_host(&dispatch.name, &domains, &[route(&dispatch.target)])
-        })
-        .collect();
-    // One virtual host has `*`, whoever it is for: Envoy refuses a second one.
-    let mut routes: Vec<Value> = installation
-        .dispatches
-        .iter()
-        .filter_map(|dispatch| Some(matching(&route(&dispatch.target), dispatch.domain_regex.as_deref()?)))
+    let mut routes: Vec<Value> = dispatch::by_precedence(&installation.dispatches)
+        .map(|(dispatch, regex)| named(matching(&route(&dispatch.target), &regex), dispatch))
         .collect();
     let owner = installation.dispatches.iter().find(|dispatch| dispatch.gets_the_rest);
     routes.push(match owner {
-        Some(dispatch) => route(&dispatch.target),
+        Some(dispatch) => named(route(&dispatch.target), dispatch),
         None if settings.passthrough_by_default => route_to(names::PASSTHROUGH_CLUSTER),
         None => route(&Target::GlobalSidecar),
     });
-    virtual_hosts.push(virtual_host(names::FALLBACK_VIRTUAL_HOST, &["*".to_owned()], &routes));
-    let mut patches = vec![
-        remove(names::ISTIO_ALLOW_ANY),
-        remove(names::ISTIO_BLOCK_ALL),
-        patch("ROUTE_CONFIGURATION", "MERGE", version, port, None, &json!({"virtual_hosts": virtual_hosts})),
-    ];
+    // Each replacement begins the one virtual host that the last patch completes, so that the routes are written once.
+    let mut patches: Vec<Value> = names::ISTIO_CATCH_ALLS
+        .iter()
+        .map(|name| {
+            // Where only registered destinations are allowed, these are not.
+            let first =
+                (*name != names::ISTIO_BLOCK_ALL).then(|| matching(&route_to(names::PASSTHROUGH_CLUSTER), LINK_LOCAL));
+            let begun =
+                json!({"name": names::FALLBACK_VIRTUAL_HOST, "domains": ["*"], "routes": Vec::from_iter(first)});
+            patch("VIRTUAL_HOST", "REPLACE", version, port, Some(name), &begun)
+        })
+        .collect();
+    let fallback = Some(names::FALLBACK_VIRTUAL_HOST);
+    patches.push(patch("VIRTUAL_HOST", "MERGE", version, port, fallback, &json!({"routes": routes})));
     if by_lua {
         patches.push(lua::filter(sidecar.filters, version, port));
     }
     patches
 }
 
-fn with_domains(installation: &Installation) -> impl Iterator<Item = &Dispatch> {
-    installation.dispatches.iter().filter(|dispatch| !dispatch.domains.is_empty())
+/// A dispatch's route: its name is in access logs.
+fn named(route: Value, dispatch: &Dispatch) -> Value {
+    merged(&route, json!({"name": dispatch.name}))
 }
 
 fn global_sidecar_cluster(place: &Place, port: u16) -> String {
@@ -123,10 +127,6 @@ fn patch(
     let mut patch = json!({"operation": operation});
     set_if_any(&mut patch, "value", value);
     json!({"applyTo": apply_to, "match": wanted, "patch": patch})
-}
-
-fn virtual_host(name: &str, domains: &[String], routes: &[Value]) -> Value {
-    json!({"name": name, "domains": domains, "routes": routes})
 }
 
 /// No limit of time: neither had the request one before.

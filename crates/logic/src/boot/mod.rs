@@ -3,6 +3,7 @@
 //! Next: `read` for what is accepted, `objects` for the order, then one file for each group of objects.
 
 mod access_log;
+mod auto_port;
 mod controller;
 mod crds;
 mod dispatch;
@@ -22,6 +23,7 @@ mod values;
 
 use serde_json::Value;
 
+pub use auto_port::{Declared, Found, Protocol};
 pub use crds::crds;
 pub use dispatch::{Dispatch, Target};
 pub use error::BootError;
@@ -110,7 +112,9 @@ pub struct FilterNames {
 pub struct GlobalSidecar {
     /// Its image.
     pub image: Image,
-    /// Ports that it listens on, in the user's order, the built-in one last.
+    /// Ports that the user wrote, in that order, the built-in one last.
+    pub written_ports: Vec<u16>,
+    /// Ports that it listens on: those, and more that came up since.
     pub ports: Vec<u16>,
     /// Port that every fallback goes to; if none, each port's own.
     pub fallback_port: Option<u16>,

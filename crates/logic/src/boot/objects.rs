@@ -20,6 +20,7 @@ pub fn desired_objects(installation: &Installation) -> Vec<Value> {
         objects.extend(places.iter().map(|place| access_log::bootstrap_config_map(installation, place)));
     }
     objects.push(controller::service(installation));
+    objects.extend(places.iter().map(global_sidecar::protocol));
     objects.extend(places.iter().map(|place| global_sidecar::service(sidecar, place)));
     objects.extend(places.iter().map(global_sidecar::scope));
     objects.push(controller::deployment(installation));
@@ -35,5 +36,5 @@ fn own_filters(installation: &Installation, sidecar: &GlobalSidecar, place: &Pla
         MetricSource::AccessLog => access_log::envoy_filter(place, sidecar.filters.manager),
         MetricSource::Prometheus => metadata_exchange::removal(place, sidecar.filters.manager),
     };
-    [source, fallback::own_routes(installation, sidecar, place)]
+    [source, fallback::own_routes(sidecar, place)]
 }

@@ -94,9 +94,8 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     }
     let image = values::image(&spec.key("image"), None)?;
     let global_sidecar = global_sidecar(&component, &settings, &image)?;
-    let ports = global_sidecar.as_ref().map_or(settings.wormhole_ports.as_slice(), |sidecar| &sidecar.ports);
     let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
-    let (dispatches, odd_dispatches) = dispatch::dispatches(&settings, &seen_by_templates, ports, module.path())?;
+    let (dispatches, odd_dispatches) = dispatch::dispatches(&settings, &seen_by_templates, module.path())?;
     warnings.extend(odd_dispatches);
     let installation = Installation {
         namespace,
@@ -211,6 +210,7 @@ fn global_sidecar(
     let inject = component.key("sidecarInject");
     Ok(Some(GlobalSidecar {
         image: values::image(&component.key("image"), Some(image))?,
+        written_ports: ports.clone(),
         ports,
         fallback_port,
         filters: filter_names(component)?,

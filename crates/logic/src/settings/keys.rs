@@ -87,9 +87,6 @@ const GENERAL: &[&str] = &[
 const DISPATCH: &[&str] = &["cluster", "domainRegex", "domains", "name"];
 const ALIAS: &[&str] = &["pattern", "templates"];
 
-/// Known settings that have no effect yet.
-const NOT_BUILT_YET: &[&str] = &["autoPort", "supportH2"];
-
 /// One line for each key of a module entry that does nothing.
 ///
 /// # Errors
@@ -101,11 +98,6 @@ pub(super) fn warnings(entry: &Reader<'_>) -> Result<Vec<String>, SettingsError>
             let place = map.path().strip_prefix("module").unwrap_or_default().trim_start_matches('.').to_owned();
             warnings.extend(unknown_keys(&map, known)?.into_iter().map(|key| warning(&place, key, known)));
         }
-    }
-    for place in ["general", "fence"] {
-        let meant = |key: &&&str| entry.key(place).key(key).value().is_some_and(is_meant);
-        let idle = NOT_BUILT_YET.iter().filter(meant);
-        warnings.extend(idle.map(|key| format!("{place}.{key} is not built yet and has no effect")));
     }
     Ok(warnings)
 }
@@ -158,7 +150,3 @@ fn elsewhere(place: &str, key: &str) -> Option<&'static str> {
     LEVELS.iter().find(fits).map(|(path, _)| *path).filter(|path| !path.is_empty())
 }
 
-/// Whether a value says more than its absence would.
-fn is_meant(value: &Value) -> bool {
-    !(value.is_null() || *value == Value::Bool(false) || value.as_str().is_some_and(str::is_empty))
-}

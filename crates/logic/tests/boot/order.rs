@@ -83,6 +83,30 @@ fn clusters(object: &Value) -> BTreeSet<(u64, String)> {
         .collect()
 }
 
+/// What istiod makes of its catch-all of this name: all patches one after the other.
+fn in_the_end(patches: &[&Value], name: &str) -> Value {
+    let mut host = json!({"name": name, "domains": ["*"], "routes": ["of Istio"]});
+    for patch in patches.iter().filter(|patch| patch["applyTo"] == "VIRTUAL_HOST") {
+        if patch["match"]["routeConfiguration"]["vhost"]["name"] != host["name"] {
+            continue;
+        }
+        let value = &patch["patch"]["value"];
+        match patch["patch"]["operation"].as_str().unwrap() {
+            "REPLACE" => host = value.clone(),
+            "MERGE" => {
+                for (key, value) in value.as_object().unwrap() {
+                    match &mut host[key] {
+                        Value::Array(items) => items.extend(value.as_array().unwrap().iter().cloned()),
+                        single => *single = value.clone(),
+                    }
+                }
+            }
+            other => panic!("{other}"),
+        }
+    }
+    host
+}
+
 proptest! {
     #[test]
     fn every_object_comes_after_those_that_it_needs(spec in spec()) {
@@ -115,19 +139,26 @@ proptest! {
             prop_assert!(ports.contains(&port));
             prop_assert_eq!(&cluster_host, &host);
         }
-        let merges: Vec<&Value> =
-            filter["spec"]["configPatches"].as_array().unwrap().iter().filter(|patch| patch["applyTo"] == "ROUTE_CONFIGURATION").collect();
-        prop_assert_eq!(merges.len(), ports.len());
-        for merge in merges {
-            let hosts = merge["patch"]["value"]["virtual_hosts"].as_array().unwrap();
-            let wild = hosts.iter().filter(|host| host["domains"].as_array().unwrap().contains(&json!("*"))).count();
-            prop_assert_eq!(wild, 1);
+        let patches = filter["spec"]["configPatches"].as_array().unwrap();
+        for port in &ports {
+            let of_port: Vec<&Value> =
+                patches.iter().filter(|patch| patch["match"]["routeConfiguration"]["name"] == json!(port.to_string())).collect();
+            for mode in ["allow_any", "block_all", "allow_any_dynamic_dns"] {
+                let hosts = in_the_end(&of_port, mode);
+                prop_assert_eq!(hosts["domains"].clone(), json!(["*"]), "{}", mode);
+                let routes = hosts["routes"].as_array().unwrap();
+                let catch_alls = routes.iter().filter(|route| route["match"] == json!({"prefix": "/"})).count();
+                prop_assert_eq!(catch_alls, 1);
+                prop_assert_eq!(&routes.last().unwrap()["match"], &json!({"prefix": "/"}));
+                let passes_link_local = routes.iter().any(|route| route["match"].to_string().contains("169"));
+                prop_assert_eq!(passes_link_local, mode != "block_all");
+            }
         }
         }
     }
 
     #[test]
-    fn each_global_sidecar_is_exempt_by_a_filter_of_its_own_that_undoes_every_virtual_host_of_the_redirection(spec in spec()) {
+    fn each_global_sidecar_keeps_istios_catch_all_by_an_earlier_filter_of_its_own(spec in spec()) {
         let objects = desired(spec);
         for filter in objects.iter().filter(|object| is_redirection(object)) {
             let (_, host) = clusters(filter).pop_first().unwrap_or((0, String::new()));
@@ -138,15 +169,13 @@ proptest! {
             });
             let own = own.unwrap();
             prop_assert_eq!(&own["spec"]["workloadSelector"]["labels"]["app"], "global-sidecar");
-            let removed = |port: &Value, vhost: &Value| {
-                own["spec"]["configPatches"].as_array().unwrap().iter().any(|patch| {
-                    let table = &patch["match"]["routeConfiguration"];
-                    patch["patch"]["operation"] == "REMOVE" && table["name"] == *port && table["vhost"]["name"] == *vhost
-                })
-            };
-            for patch in filter["spec"]["configPatches"].as_array().unwrap() {
-                for vhost in patch["patch"]["value"]["virtual_hosts"].as_array().into_iter().flatten() {
-                    prop_assert!(removed(&patch["match"]["routeConfiguration"]["name"], &vhost["name"]), "{vhost}");
+            prop_assert!(own["spec"]["priority"].as_i64().unwrap() < 0);
+            let both: Vec<&Value> = [own, filter].into_iter().flat_map(|one| one["spec"]["configPatches"].as_array().unwrap()).collect();
+            for patch in &both {
+                let table = &patch["match"]["routeConfiguration"]["name"];
+                let of_port: Vec<&Value> = both.iter().filter(|other| other["match"]["routeConfiguration"]["name"] == *table).copied().collect();
+                for mode in ["allow_any", "block_all", "allow_any_dynamic_dns"] {
+                    prop_assert_eq!(in_the_end(&of_port, mode), json!({"name": format!("{mode}_new"), "domains": ["*"], "routes": ["of Istio"]}));
                 }
             }
         }
