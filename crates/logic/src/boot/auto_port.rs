@@ -264,7 +264,7 @@ mod tests {
         }
     }
 
-    fn service(ports: Value) -> Declared {
+    fn service(ports: &Value) -> Declared {
         Declared::of(&json!({"kind": "Service", "spec": {"ports": ports}}))
     }
 
@@ -302,19 +302,19 @@ mod tests {
         let services = [
             (
                 "default/details",
-                service(json!([{"name": "http", "port": 9080}, {"port": 9090}, {"name": "grpc", "port": 50051}])),
+                service(&json!([{"name": "http", "port": 9080}, {"port": 9090}, {"name": "grpc", "port": 50051}])),
             ),
             (
                 "default/db",
-                service(json!([{"name": "mysql", "port": 3306}, {"name": "dns", "port": 54, "protocol": "UDP"}])),
+                service(&json!([{"name": "mysql", "port": 3306}, {"name": "dns", "port": 54, "protocol": "UDP"}])),
             ),
-            ("istio-system/istiod", service(json!([{"name": "http-monitoring", "port": 15014}]))),
-            ("mesh-operator/lazyload", service(json!([{"name": "http", "port": 8081}]))),
-            ("shop/global-sidecar", service(json!([{"name": "http-7777", "port": 7777}]))),
+            ("istio-system/istiod", service(&json!([{"name": "http-monitoring", "port": 15014}]))),
+            ("mesh-operator/lazyload", service(&json!([{"name": "http", "port": 8081}]))),
+            ("shop/global-sidecar", service(&json!([{"name": "http-7777", "port": 7777}]))),
             (
                 "default/clash",
                 service(
-                    json!([{"name": "http", "port": 18181}, {"name": "http-x", "port": 15021}, {"port": 0}, {"port": 70000}, {}]),
+                    &json!([{"name": "http", "port": 18181}, {"name": "http-x", "port": 15021}, {"port": 0}, {"port": 70000}, {}]),
                 ),
             ),
         ];
@@ -330,14 +330,14 @@ mod tests {
         let entry = Declared::of(&json!({"kind": "ServiceEntry", "spec": {"ports": [
             {"number": 8000, "name": "x", "protocol": "HTTP"}, {"number": 8001, "protocol": "GRPC-Web"}, {"number": 8002, "protocol": "TLS"},
         ]}}));
-        let services = [("default/a", service(json!([{"name": "grpc", "port": 50051}]))), ("default/out", entry)];
+        let services = [("default/a", service(&json!([{"name": "grpc", "port": 50051}]))), ("default/out", entry)];
         assert_eq!(ports(&found(&installation(json!({"supportH2": true})), &services, &[])), [8000, 8001, 50051]);
         assert_eq!(ports(&found(&installation(json!({})), &services, &[])), [8000]);
     }
 
     #[test]
     fn what_stands_stays_unless_it_is_to_go_and_what_is_written_always_stays() {
-        let services = [("default/a", service(json!([{"name": "http", "port": 7000}])))];
+        let services = [("default/a", service(&json!([{"name": "http", "port": 7000}])))];
         let standing = [80, 9080, 7000, 7001, 18181];
         let kept = installation(json!({"wormholePort": [9080]}));
         let after = found(&kept, &services, &standing);
@@ -353,8 +353,8 @@ mod tests {
     #[test]
     fn a_port_on_which_a_server_may_speak_first_is_left_out_until_its_user_writes_it() {
         let services = [
-            ("default/db", service(json!([{"name": "tcp", "port": 7000}]))),
-            ("default/web", service(json!([{"name": "http", "port": 7000}]))),
+            ("default/db", service(&json!([{"name": "tcp", "port": 7000}]))),
+            ("default/web", service(&json!([{"name": "http", "port": 7000}]))),
         ];
         let automatic = found(&installation(json!({})), &services, &[]);
         assert_eq!(ports(&automatic), Vec::<u16>::new());
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn a_mesh_of_many_ports_is_bounded_and_says_so() {
         let many: Vec<Value> = (10_000..11_000).map(|port| json!({"name": "http", "port": port})).collect();
-        let services = [("default/many", service(many.into()))];
+        let services = [("default/many", service(&many.into()))];
         let found = found(&installation(json!({})), &services, &[20_000]);
         assert_eq!(found.ports.len() + 1, MOST);
         assert!(found.ports.contains_key(&20_000));

@@ -25,6 +25,15 @@ pub struct Dispatch {
     pub target: Target,
 }
 
+impl Dispatch {
+    /// The host of the mesh's registry that it sends to, if it says one.
+    pub(super) fn registered_host(&self) -> Option<&str> {
+        let Target::Cluster(name) = &self.target else { return None };
+        let (_, host) = name.strip_prefix("outbound|")?.rsplit_once('|')?;
+        (host.contains('.') && !host.contains('*')).then_some(host)
+    }
+}
+
 /// Where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -147,7 +156,7 @@ fn expression(domain: &str) -> String {
 fn domain_of_envoy(domain: &str, path: &str) -> Result<(), BootError> {
     let refuse = |message: &str| Err(BootError::new(path, format!("{message}, got {domain:?}")));
     let literal = domain.strip_prefix('*').or_else(|| domain.strip_suffix('*')).unwrap_or(domain);
-    if literal.contains('*') || domain.is_empty() {
+    if literal.contains('*') {
         return refuse("expected a host, *.HOST, HOST.* or *, with one '*' at most");
     }
     if literal.contains(|c: char| !(c.is_ascii_alphanumeric() || "-_.:[]".contains(c))) {

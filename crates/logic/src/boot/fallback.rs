@@ -1,12 +1,12 @@
-//! The EnvoyFilters of the fallback: what no route of a proxy matches goes to the global-sidecar. Source: contract 4.5; B37, B38.
+//! The EnvoyFilters of the fallback: what no route of a proxy matches goes to the global-sidecar. Source: contract 4.5; B37, B38; ADR 0021.
 //!
-//! `to-global-sidecar` replaces Istio's catch-all virtual host by ours, in its place: a table has one catch-all whatever happens, and no domain
-//! of ours can clash with one that istiod puts into some proxy's table (Envoy refuses a table in which a domain occurs twice). So dispatches
-//! are routes of the catch-all: they are about hosts that no virtual host of the proxy has.
+//! `to-global-sidecar` widens the virtual host that a proxy has for the Service `global-sidecar`, so that it gets every host that none other
+//! gets. A proxy that does not see the global-sidecar, because of a Sidecar of its user's, has no such virtual host and stays as it is: a
+//! route to a cluster that it lacks would be a 503. Istio's own catch-all stays what it is, in each outbound mode, and no domain of ours can
+//! be one that istiod writes (Envoy refuses a table in which a domain occurs twice). Dispatches are routes in there.
 //!
 //! It reaches every proxy of the mesh, or of its namespace, also the global-sidecar's own, which must not fall back to itself. There istiod
-//! applies both filters, by priority: Istio's catch-all is renamed before the replacement that is meant for everyone else could match, so it
-//! keeps what Istio gave it, pass through or block.
+//! applies both filters, by priority: the virtual host is renamed before the replacement could match.
 //!
 //! Two filters and not one, because istiod shares a cached route configuration between proxies that see the same services and the same
 //! filters by name, whatever proxy a filter's patches match: in one filter, a workload beside the global-sidecar would share its routes.
@@ -15,28 +15,29 @@ use lazyload_api::names;
 use serde_json::{Value, json};
 
 use super::dispatch::{self, Dispatch, Target};
-use super::meta::{merged, metadata, set, set_if_any};
+use super::meta::{merged, metadata, set};
 use super::place::Place;
 use super::{GlobalSidecar, Installation, lua};
 
 /// Before filters without a priority.
 const EARLY: i32 = -10;
 
-/// Link-local addresses and the usual name of one: a cloud's metadata service, which answers for the node that asks. From the
-/// global-sidecar's node it would tell the wrong one, or hand out the wrong identity.
-const LINK_LOCAL: &str =
-    r"(?i)(169\.254\.\d+\.\d+|\[(fd00:ec2::254|fe80:[0-9a-f:]*(%.*)?)\]|metadata\.google\.internal\.?)(:\d+)?";
+/// What hosts end with. As domains `*a`, `*b` and so on these are all hosts of two characters and more, less specific than anything that
+/// istiod writes but its `*`.
+const LAST_CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789.-_]";
+
+/// Metadata services of clouds, which answer for the node that asks: from the global-sidecar's they would tell the wrong identity. They are
+/// Istio's catch-all's, to pass or to be blocked. Written so that a ServiceEntry of theirs is another domain, and the more specific one.
+const OF_THE_NODE: [&str; 5] = ["*.254.169.254", "*.254.170.2", "*.254.170.23", "*d00:ec2::254]", "*oogle.internal"];
 
 /// The EnvoyFilter `global-sidecar-routes`, for the global-sidecar's own proxy.
 pub(super) fn own_routes(sidecar: &GlobalSidecar, place: &Place) -> Value {
     let patches: Vec<Value> = sidecar
         .ports
         .iter()
-        .flat_map(|port| {
-            names::ISTIO_CATCH_ALLS.map(|name| {
-                let kept = json!({"name": format!("{name}{}", names::KEPT_SUFFIX)});
-                patch("VIRTUAL_HOST", "MERGE", None, *port, Some(name), &kept)
-            })
+        .map(|port| {
+            let kept = json!({"name": format!("{}_{port}", names::GLOBAL_SIDECAR_ROUTES)});
+            patch("MERGE", None, *port, &virtual_host(place, *port), &kept)
         })
         .collect();
     json!({
@@ -64,69 +65,57 @@ pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar,
 fn everyones_patches(installation: &Installation, sidecar: &GlobalSidecar, place: &Place, port: u16) -> Vec<Value> {
     let settings = &installation.settings;
     let version = settings.proxy_version.as_deref();
-    let cluster = global_sidecar_cluster(place, sidecar.fallback_port.unwrap_or(port));
+    let cluster = format!("outbound|{}||{}", sidecar.fallback_port.unwrap_or(port), host(place));
     let by_lua = lua::is_wanted(settings, place);
     let route = |target: &Target| match target {
         Target::GlobalSidecar => route_to_global_sidecar(&cluster, place, by_lua),
         Target::Cluster(name) => route_to(name),
     };
     let mut routes: Vec<Value> = dispatch::by_precedence(&installation.dispatches)
-        .map(|(dispatch, regex)| named(matching(&route(&dispatch.target), &regex), dispatch))
+        .map(|(dispatch, regex)| named(&matching(&route(&dispatch.target), &regex), dispatch))
         .collect();
     let owner = installation.dispatches.iter().find(|dispatch| dispatch.gets_the_rest);
     routes.push(match owner {
-        Some(dispatch) => named(route(&dispatch.target), dispatch),
+        Some(dispatch) => named(&route(&dispatch.target), dispatch),
         None if settings.passthrough_by_default => route_to(names::PASSTHROUGH_CLUSTER),
         None => route(&Target::GlobalSidecar),
     });
-    // Each replacement begins the one virtual host that the last patch completes, so that the routes are written once.
+    let domains: Vec<String> = LAST_CHARACTERS.chars().map(|last| format!("*{last}")).collect();
+    let widened = json!({"name": names::FALLBACK_VIRTUAL_HOST, "domains": domains, "routes": routes});
+    let of_the_node = json!({"domains": OF_THE_NODE});
     let mut patches: Vec<Value> = names::ISTIO_CATCH_ALLS
         .iter()
-        .map(|name| {
-            // Where only registered destinations are allowed, these are not.
-            let first =
-                (*name != names::ISTIO_BLOCK_ALL).then(|| matching(&route_to(names::PASSTHROUGH_CLUSTER), LINK_LOCAL));
-            let begun =
-                json!({"name": names::FALLBACK_VIRTUAL_HOST, "domains": ["*"], "routes": Vec::from_iter(first)});
-            patch("VIRTUAL_HOST", "REPLACE", version, port, Some(name), &begun)
-        })
+        .map(|catch_all| patch("MERGE", version, port, catch_all, &of_the_node))
         .collect();
-    let fallback = Some(names::FALLBACK_VIRTUAL_HOST);
-    patches.push(patch("VIRTUAL_HOST", "MERGE", version, port, fallback, &json!({"routes": routes})));
+    patches.push(patch("REPLACE", version, port, &virtual_host(place, port), &widened));
     if by_lua {
-        patches.push(lua::filter(sidecar.filters, version, port));
+        patches.extend(sidecar.filters.iter().map(|names| lua::filter(*names, version, port)));
     }
     patches
 }
 
 /// A dispatch's route: its name is in access logs.
-fn named(route: Value, dispatch: &Dispatch) -> Value {
-    merged(&route, json!({"name": dispatch.name}))
+fn named(route: &Value, dispatch: &Dispatch) -> Value {
+    merged(route, json!({"name": dispatch.name}))
 }
 
-fn global_sidecar_cluster(place: &Place, port: u16) -> String {
-    let (name, namespace) = (names::GLOBAL_SIDECAR, &place.namespace);
-    format!("outbound|{port}||{name}.{namespace}{}", names::SERVICE_DOMAIN_SUFFIX)
+fn host(place: &Place) -> String {
+    format!("{}.{}{}", names::GLOBAL_SIDECAR, place.namespace, names::SERVICE_DOMAIN_SUFFIX)
 }
 
-/// A patch of the outbound route configuration of one port.
-fn patch(
-    apply_to: &str,
-    operation: &str,
-    proxy_version: Option<&str>,
-    port: u16,
-    virtual_host: Option<&str>,
-    value: &Value,
-) -> Value {
-    let vhost = virtual_host.map(|name| json!({"name": name})).unwrap_or_default();
-    let proxy = proxy_version.map(|version| json!({"proxyVersion": version})).unwrap_or_default();
-    let mut route_configuration = json!({"name": port.to_string()});
-    set_if_any(&mut route_configuration, "vhost", &vhost);
-    let mut wanted = json!({"context": "SIDECAR_OUTBOUND", "routeConfiguration": route_configuration});
-    set_if_any(&mut wanted, "proxy", &proxy);
-    let mut patch = json!({"operation": operation});
-    set_if_any(&mut patch, "value", value);
-    json!({"applyTo": apply_to, "match": wanted, "patch": patch})
+/// What istiod calls the Service's virtual host in the table of this port.
+fn virtual_host(place: &Place, port: u16) -> String {
+    format!("{}:{port}", host(place))
+}
+
+/// A patch of a virtual host in the outbound table of one port.
+fn patch(operation: &str, proxy_version: Option<&str>, port: u16, virtual_host: &str, value: &Value) -> Value {
+    let table = json!({"name": port.to_string(), "vhost": {"name": virtual_host}});
+    let mut wanted = json!({"context": "SIDECAR_OUTBOUND", "routeConfiguration": table});
+    if let Some(version) = proxy_version {
+        set(&mut wanted, "proxy", json!({"proxyVersion": version}));
+    }
+    json!({"applyTo": "VIRTUAL_HOST", "match": wanted, "patch": {"operation": operation, "value": value}})
 }
 
 /// No limit of time: neither had the request one before.

@@ -118,8 +118,8 @@ pub struct GlobalSidecar {
     pub ports: Vec<u16>,
     /// Port that every fallback goes to; if none, each port's own.
     pub fallback_port: Option<u16>,
-    /// Names in the proxies of this mesh.
-    pub filters: FilterNames,
+    /// Names in the proxies of this mesh: all that there may be.
+    pub filters: &'static [FilterNames],
     /// Health.
     pub probe_port: u16,
     /// Pods.

@@ -33,8 +33,8 @@ pub fn desired_objects(installation: &Installation) -> Vec<Value> {
 /// The EnvoyFilters for a global-sidecar's own proxy.
 fn own_filters(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> [Value; 2] {
     let source = match installation.settings.source {
-        MetricSource::AccessLog => access_log::envoy_filter(place, sidecar.filters.manager),
-        MetricSource::Prometheus => metadata_exchange::removal(place, sidecar.filters.manager),
+        MetricSource::AccessLog => access_log::envoy_filter(place, sidecar.filters),
+        MetricSource::Prometheus => metadata_exchange::removal(place, sidecar.filters),
     };
     [source, fallback::own_routes(sidecar, place)]
 }

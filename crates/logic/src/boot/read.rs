@@ -75,7 +75,9 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     for (field, name) in [("namespace", &namespace), ("istioNamespace", &istio_namespace)] {
         values::namespace(&format!("spec.{field}"), name)?;
     }
-    let config = effective::module_entry(entry, &written.settings, &istio_namespace);
+    let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
+    let (dispatches, odd_dispatches) = dispatch::dispatches(&written.settings, &seen_by_templates, module.path())?;
+    let config = effective::module_entry(entry, &written.settings, &istio_namespace, &dispatches);
     let settings = resolve(&config, &context).map_err(settings_error)?.settings;
     values::dns_label(&format!("{}.name", module.path()), &settings.module_name)?;
     if [names::GLOBAL_SIDECAR, names::ACCESS_LOG_SOURCE].contains(&settings.module_name.as_str()) {
@@ -94,8 +96,6 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     }
     let image = values::image(&spec.key("image"), None)?;
     let global_sidecar = global_sidecar(&component, &settings, &image)?;
-    let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
-    let (dispatches, odd_dispatches) = dispatch::dispatches(&settings, &seen_by_templates, module.path())?;
     warnings.extend(odd_dispatches);
     let installation = Installation {
         namespace,
@@ -224,12 +224,17 @@ fn global_sidecar(
     }))
 }
 
-fn filter_names(component: &Reader<'_>) -> Result<FilterNames, BootError> {
-    Ok(if component.key("legacyFilterName").flag().map_err(BootError::from_reader)? {
-        FilterNames { manager: "envoy.http_connection_manager", router: "envoy.router" }
-    } else {
-        FilterNames { manager: "envoy.filters.network.http_connection_manager", router: "envoy.filters.http.router" }
-    })
+const FILTERS: &[FilterNames] = &[
+    FilterNames { manager: "envoy.filters.network.http_connection_manager", router: "envoy.filters.http.router" },
+    OLD_FILTER,
+];
+const OLD_FILTER: FilterNames = FilterNames { manager: "envoy.http_connection_manager", router: "envoy.router" };
+
+/// The old names besides the present ones: Istio takes a filter of a name that it does not know for one that matches nothing, and says
+/// nothing. In a mesh without them the setting would end all learning.
+fn filter_names(component: &Reader<'_>) -> Result<&'static [FilterNames], BootError> {
+    let old_too = component.key("legacyFilterName").flag().map_err(BootError::from_reader)?;
+    Ok(if old_too { FILTERS } else { FILTERS.get(..1).unwrap_or_default() })
 }
 
 /// Without any label the pod would start without a proxy, and nothing would be served: ask for Istio's default injection, unless the user

@@ -1,6 +1,6 @@
 //! Keys that are no settings: each is warned of, with the known one that was probably meant. Source: contract 1.2–1.7.
 
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::reader::{Reader, SettingsError};
 
@@ -149,4 +149,3 @@ fn elsewhere(place: &str, key: &str) -> Option<&'static str> {
     let fits = |level: &&Level| level.0 != place && !level.0.ends_with("[]") && level.1.contains(&key);
     LEVELS.iter().find(fits).map(|(path, _)| *path).filter(|path| !path.is_empty())
 }
-

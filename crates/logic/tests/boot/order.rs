@@ -83,10 +83,11 @@ fn clusters(object: &Value) -> BTreeSet<(u64, String)> {
         .collect()
 }
 
-/// What istiod makes of its catch-all of this name: all patches one after the other.
+/// What istiod makes of a virtual host of this name: all patches of the table one after the other.
 fn in_the_end(patches: &[&Value], name: &str) -> Value {
-    let mut host = json!({"name": name, "domains": ["*"], "routes": ["of Istio"]});
-    for patch in patches.iter().filter(|patch| patch["applyTo"] == "VIRTUAL_HOST") {
+    let mut host = json!({"name": name, "domains": ["of Istio"], "routes": ["of Istio"]});
+    for patch in patches {
+        assert_eq!(patch["applyTo"], "VIRTUAL_HOST");
         if patch["match"]["routeConfiguration"]["vhost"]["name"] != host["name"] {
             continue;
         }
@@ -106,6 +107,8 @@ fn in_the_end(patches: &[&Value], name: &str) -> Value {
     }
     host
 }
+
+const CATCH_ALLS: [&str; 3] = ["allow_any", "block_all", "allow_any_dynamic_dns"];
 
 proptest! {
     #[test]
@@ -143,40 +146,42 @@ proptest! {
         for port in &ports {
             let of_port: Vec<&Value> =
                 patches.iter().filter(|patch| patch["match"]["routeConfiguration"]["name"] == json!(port.to_string())).collect();
-            for mode in ["allow_any", "block_all", "allow_any_dynamic_dns"] {
-                let hosts = in_the_end(&of_port, mode);
-                prop_assert_eq!(hosts["domains"].clone(), json!(["*"]), "{}", mode);
-                let routes = hosts["routes"].as_array().unwrap();
-                let catch_alls = routes.iter().filter(|route| route["match"] == json!({"prefix": "/"})).count();
-                prop_assert_eq!(catch_alls, 1);
-                prop_assert_eq!(&routes.last().unwrap()["match"], &json!({"prefix": "/"}));
-                let passes_link_local = routes.iter().any(|route| route["match"].to_string().contains("169"));
-                prop_assert_eq!(passes_link_local, mode != "block_all");
+            let fallback = in_the_end(&of_port, &format!("{host}:{port}"));
+            let routes = fallback["routes"].as_array().unwrap();
+            let all = |route: &&Value| route["match"] == json!({"prefix": "/"});
+            prop_assert_eq!(routes.iter().filter(all).count(), 1);
+            prop_assert!(all(&routes.last().unwrap()));
+            let mut domains: Vec<Value> = fallback["domains"].as_array().unwrap().clone();
+            for catch_all in CATCH_ALLS {
+                let kept = in_the_end(&of_port, catch_all);
+                prop_assert_eq!((&kept["name"], &kept["domains"][0], &kept["routes"]), (&json!(catch_all), &json!("of Istio"), &json!(["of Istio"])));
+                let one_table = [domains.clone(), kept["domains"].as_array().unwrap().clone()].concat();
+                let distinct: BTreeSet<&str> = one_table.iter().map(|domain| domain.as_str().unwrap()).collect();
+                prop_assert_eq!(distinct.len(), one_table.len());
             }
+            // A domain of istiod's begins with `*.` if it has a wildcard, and is longer than two characters.
+            domains.retain(|domain| !domain.as_str().is_some_and(|text| text.len() == 2 && text.starts_with('*')));
+            prop_assert_eq!(domains, Vec::<Value>::new());
         }
         }
     }
 
     #[test]
-    fn each_global_sidecar_keeps_istios_catch_all_by_an_earlier_filter_of_its_own(spec in spec()) {
+    fn each_global_sidecar_keeps_its_own_routes_by_an_earlier_filter(spec in spec()) {
         let objects = desired(spec);
-        for filter in objects.iter().filter(|object| is_redirection(object)) {
-            let (_, host) = clusters(filter).pop_first().unwrap_or((0, String::new()));
-            let own = objects.iter().find(|object| {
-                let metadata = &object["metadata"];
-                metadata["name"] == "global-sidecar-routes"
-                    && host.split('.').nth(1).is_none_or(|namespace| metadata["namespace"] == namespace)
-            });
-            let own = own.unwrap();
+        let owns = objects.iter().filter(|object| object["metadata"]["name"] == "global-sidecar-routes");
+        for (own, filter) in owns.zip(objects.iter().filter(|object| is_redirection(object))) {
             prop_assert_eq!(&own["spec"]["workloadSelector"]["labels"]["app"], "global-sidecar");
             prop_assert!(own["spec"]["priority"].as_i64().unwrap() < 0);
-            let both: Vec<&Value> = [own, filter].into_iter().flat_map(|one| one["spec"]["configPatches"].as_array().unwrap()).collect();
-            for patch in &both {
-                let table = &patch["match"]["routeConfiguration"]["name"];
-                let of_port: Vec<&Value> = both.iter().filter(|other| other["match"]["routeConfiguration"]["name"] == *table).copied().collect();
-                for mode in ["allow_any", "block_all", "allow_any_dynamic_dns"] {
-                    prop_assert_eq!(in_the_end(&of_port, mode), json!({"name": format!("{mode}_new"), "domains": ["*"], "routes": ["of Istio"]}));
-                }
+            let patches = |filter: &Value| filter["spec"]["configPatches"].as_array().unwrap().clone();
+            let both = [patches(own), patches(filter)].concat();
+            for patch in &patches(filter) {
+                let of_port: Vec<&Value> = both
+                    .iter()
+                    .filter(|other| other["match"]["routeConfiguration"]["name"] == patch["match"]["routeConfiguration"]["name"])
+                    .collect();
+                let name = patch["match"]["routeConfiguration"]["vhost"]["name"].as_str().unwrap();
+                prop_assert_eq!(&in_the_end(&of_port, name)["routes"], &json!(["of Istio"]), "{}", name);
             }
         }
     }

@@ -163,7 +163,7 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
         (
             "/module/0/general/dispatches",
             json!([{"name": "a", "domains": [""], "cluster": "c"}]),
-            "spec.module[0].general.dispatches[0].domains[0]: expected a host, *.HOST, HOST.* or *, with one '*' at most, got \"\"",
+            "spec.module[0].general.dispatches[0].domains[0]: expected text that is not empty, got \"\"",
         ),
         (
             "/module/0/general/dispatches",
