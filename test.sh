@@ -31,7 +31,7 @@ fi
 # The same choice of packages everywhere, or cargo compiles the dependencies once more with other features.
 cargo build --locked --workspace --all-targets
 cargo test --locked --workspace --lib --bins --test boot --test decisions
-cargo test --locked --workspace --test outside -- apiserver:: --test-threads=2
+cargo test --locked --workspace --test outside -- apiserver:: packaging:: --test-threads=2
 if [ "$mesh" = 1 ]; then
   cargo test --locked --workspace --test outside -- mesh:: --test-threads=1 --nocapture
 fi

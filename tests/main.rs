@@ -1,4 +1,5 @@
-//! Views from outside, in one binary: `apiserver` (a real kube-apiserver, started here) and `mesh` (a real Istio, from the testbed).
+//! Views from outside, in one binary: `packaging` (chart, scripts, image), `apiserver` (a real kube-apiserver, started here) and `mesh` (a real
+//! Istio, from the testbed).
 //! What cannot run on this machine says so loudly, and fails in CI.
 
 #![allow(
@@ -13,4 +14,5 @@
 
 mod apiserver;
 mod mesh;
+mod packaging;
 mod support;

@@ -146,9 +146,9 @@ build_app() {
 # build_image NAME STEPS OPTION...: options of image.py; made again when one of the steps was.
 build_image() {
   local name=$1 steps=$2 from s; shift 2
-  from="$* $(sha256sum <"$HERE/image.py") $(for s in $steps; do cat "$STAMPS/$s"; done)"
+  from="$* $(sha256sum <"$HERE/../image/image.py") $(for s in $steps; do cat "$STAMPS/$s"; done)"
   step "image-$name" "$from" "$IMG/$name.tar" || return 0
-  python3 "$HERE/image.py" "$IMG/$name.tar.new" "docker.io/testbed/$name:1" "$@" >/dev/null
+  python3 "$HERE/../image/image.py" "$IMG/$name.tar.new" "docker.io/testbed/$name:1" "$@" >/dev/null
   mv "$IMG/$name.tar.new" "$IMG/$name.tar"
   finished "image-$name" "$from"
 }
@@ -176,7 +176,7 @@ build_all() {
   build_images
 }
 
-# build [apiserver|prometheus]: all, or only what a throw-away etcd and kube-apiserver need, or a Prometheus
+# build [apiserver|helm|prometheus]: all, or only what a throw-away etcd and kube-apiserver need, or Helm, or a Prometheus
 build() {
   if [ "${1:-}" = prometheus ]; then
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || die "Prometheus comes from Debian's package: apt-get and dpkg-deb are needed"
@@ -194,6 +194,6 @@ build() {
   [ -e "$STAMPS/image-proxyv2" ] || { need_disk "$(go env GOMODCACHE)" 4000; need_disk "$(go env GOCACHE)" 10000; need_disk "$TESTBED_CACHE" 3000; }
   lock "$TESTBED_CACHE/build.lock" build
   # a subshell: the steps change folders
-  if [ "${1:-}" = apiserver ]; then (build_apiserver); else (build_all); fi
+  case ${1:-all} in apiserver) (build_apiserver) ;; helm) (build_helm) ;; *) (build_all) ;; esac
   exec 9>&-
 }

@@ -24,12 +24,14 @@ product_image() {
     [ "$profile" = dev ] && binary=$target/debug/lazyload || binary=$target/$profile/lazyload
   fi
   [ -x "$binary" ] || die "no executable $binary"
-  python3 "$HERE/image.py" "$RUN/lazyload.tar" "$PRODUCT_IMAGE" --file "$binary:/lazyload" --user 65532 --entrypoint /lazyload >&2
-  import_image "$RUN/lazyload.tar"
+  "$HERE/../image/build.sh" --name "$PRODUCT_IMAGE" --out "$RUN/image" --binary "$binary" --fast >&2
+  import_image "$RUN/image/lazyload.tar"
   say "imported $PRODUCT_IMAGE; use imagePullPolicy IfNotPresent or Never, there is no registry"
 }
 
 bookinfo_gone() { ! kubectl get pods -n default --no-headers 2>/dev/null | grep -qE '^(details|ratings|reviews|productpage)-'; }
+
+bookinfo_objects() { kubectl kustomize --load-restrictor LoadRestrictionsNone "$HERE/bookinfo"; }
 
 bookinfo() {
   need_up
@@ -37,11 +39,11 @@ bookinfo() {
     up)
       import_image "$IMG/app.tar"
       kubectl label namespace default istio-injection=enabled --overwrite >/dev/null
-      kubectl apply -n default -f "$HERE/bookinfo.yaml" >/dev/null
+      bookinfo_objects | kubectl apply -n default -f - >/dev/null
       wait_for 120 bookinfo_ready || { kubectl get pods -n default >&2; die "the example app does not get ready"; }
       say "bookinfo: six pods are 2/2 ready" ;;
     down)
-      kubectl delete -n default -f "$HERE/bookinfo.yaml" --ignore-not-found --wait=false >/dev/null
+      bookinfo_objects | kubectl delete -n default -f - --ignore-not-found --wait=false >/dev/null
       kubectl label namespace default istio-injection- >/dev/null
       wait_for 90 bookinfo_gone || die "the example app does not go away"
       say "bookinfo: gone" ;;

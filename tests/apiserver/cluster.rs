@@ -18,6 +18,11 @@ use crate::support::{binary, can_run, process, repository};
 const AT_ONCE: usize = 2;
 /// Group of the user that the controller is; it has the rights of the rendered ClusterRole, and no others.
 const CONTROLLER_GROUP: &str = "lazyload-controllers";
+/// Group of the user that the operator is; it has the rights of the printed ClusterRole, and no others.
+const OPERATOR_GROUP: &str = "slime-boots";
+
+/// Replicas of the controller, each a user of its own.
+pub const REPLICAS: [u8; 3] = [2, 3, 4];
 
 /// An API server for one test.
 pub struct Cluster {
@@ -119,25 +124,100 @@ impl Cluster {
 
     /// The ClusterRole that is rendered for the sample, bound to the user that the controller is.
     async fn grant_the_controllers_rights(&self) {
-        let sample = repository().join("deploy/samples/lazyload/slimeboot_cluster_accesslog.yaml");
+        let sample = repository().join("install/samples/lazyload/slimeboot_cluster_accesslog.yaml");
         let sample = sample.display().to_string();
         let rendered = process::run(binary::lazyload(), &["render", "-f", &sample]).unwrap();
-        let roles: Vec<Value> = documents(&rendered)
+        let mut roles: Vec<Value> = documents(&rendered)
             .into_iter()
             .filter(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "lazyload.mesh-operator")
             .collect();
         assert_eq!(roles.len(), 1, "{rendered}");
+        // By another name: the operator makes one of the rendered name.
+        roles[0]["metadata"]["name"] = CONTROLLER_GROUP.into();
         self.objects.apply(&roles[0]).await;
         self.objects
             .apply(&json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": "lazyload-tests"},
+                "metadata": {"name": CONTROLLER_GROUP},
                 "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": roles[0]["metadata"]["name"],
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": CONTROLLER_GROUP,
                 },
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": CONTROLLER_GROUP}],
+                "subjects": [controllers()],
             }))
             .await;
+    }
+
+    /// What several controllers have besides, as it is rendered, in the namespace of the sample.
+    pub async fn grant_the_rights_of_replicas(&self) {
+        let given = repository()
+            .join("crates/logic/tests/boot/golden/several_controllers_agree_on_one_that_writes/given.yaml")
+            .display()
+            .to_string();
+        let rendered = process::run(binary::lazyload(), &["render", "-f", &given]).unwrap();
+        self.objects.namespace("mesh-operator").await;
+        let mut granted = 0;
+        for mut object in documents(&rendered) {
+            if object["metadata"]["name"] != "lazyload" {
+                continue;
+            }
+            if object["kind"] == "RoleBinding" {
+                object["subjects"] = json!([controllers()]);
+            }
+            if object["kind"] == "Role" || object["kind"] == "RoleBinding" {
+                self.objects.apply(&object).await;
+                granted += 1;
+            }
+        }
+        assert_eq!(granted, 2, "{rendered}");
+    }
+
+    /// Where one replica of several finds this cluster, as a user of its own with the controller's rights; at another port if there is
+    /// something in between.
+    pub fn replicas_kubeconfig(&self, number: u8, port: u16) -> PathBuf {
+        let user = replica(number);
+        write_kubeconfig(self.folder.path(), &user, port);
+        kubeconfig(self.folder.path(), &user)
+    }
+
+    /// The API server's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Every successful write of fences and Sidecars so far, in order: who made it, and what it was.
+    pub fn audited_writes(&self) -> Vec<(String, String)> {
+        let log = std::fs::read_to_string(self.folder.path().join("audit.log")).unwrap();
+        let mut writes: Vec<(String, String, String)> = Vec::new();
+        // The last line may be on its way.
+        for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            if event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300) {
+                let what = format!("{} {} {}", text("/verb"), text("/objectRef/resource"), text("/objectRef/name"));
+                writes.push((text("/requestReceivedTimestamp"), text("/user/username"), what));
+            }
+        }
+        writes.sort();
+        writes.into_iter().map(|(_, user, what)| (user, what)).collect()
+    }
+
+    /// The ClusterRole of the operator as `install-yaml` prints it, bound to the user that the operator is.
+    pub async fn grant_the_operators_rights(&self) {
+        let printed = process::run(binary::lazyload(), &["install-yaml"]).unwrap();
+        for mut object in documents(&printed) {
+            if object["kind"] == "ClusterRoleBinding" {
+                object["subjects"] =
+                    json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": OPERATOR_GROUP}]);
+            }
+            if object["kind"].as_str().is_some_and(|kind| kind.starts_with("ClusterRole")) {
+                self.objects.apply(&object).await;
+            }
+        }
+    }
+
+    /// Where the operator finds this cluster, with its own rights.
+    pub fn operators_kubeconfig(&self) -> PathBuf {
+        kubeconfig(self.folder.path(), "operator")
     }
 
     /// What `lazyload crds` prints.
@@ -203,6 +283,16 @@ impl Cluster {
     }
 }
 
+/// Everybody who has the controller's rights.
+fn controllers() -> Value {
+    json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": CONTROLLER_GROUP})
+}
+
+/// The user that one replica of several is.
+pub fn replica(number: u8) -> String {
+    format!("replica-{number}")
+}
+
 fn get(path: &str) -> hyper::Request<Vec<u8>> {
     hyper::Request::get(path).body(Vec::new()).unwrap()
 }
@@ -241,6 +331,8 @@ fn start_apiserver(binaries: &Path, folder: &Path, etcd_port: u16, port: u16) ->
         format!("--secure-port={port}"),
         format!("--token-auth-file={}", folder.join("tokens.csv").display()),
         "--authorization-mode=RBAC".to_owned(),
+        format!("--audit-policy-file={}", folder.join("audit-policy.json").display()),
+        format!("--audit-log-path={}", folder.join("audit.log").display()),
         "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-account-key-file={key}"),
@@ -255,21 +347,47 @@ fn start_apiserver(binaries: &Path, folder: &Path, etcd_port: u16, port: u16) ->
 /// Tokens, and a kubeconfig for each user.
 fn write_access(folder: &Path, port: u16) {
     let tokens = format!(
-        "admin-token,admin,admin,\"system:masters\"\ncontroller-token,lazyload,lazyload,\"{CONTROLLER_GROUP}\"\n"
+        "admin-token,admin,admin,\"system:masters\"\ncontroller-token,lazyload,lazyload,\"{CONTROLLER_GROUP}\"\n\
+         operator-token,slime-boot,slime-boot,\"{OPERATOR_GROUP}\"\n"
     );
+    let replicas = REPLICAS.map(|number| {
+        let user = replica(number);
+        format!("{user}-token,{user},{user},\"{CONTROLLER_GROUP}\"\n")
+    });
+    let tokens = tokens + &replicas.concat();
     std::fs::write(folder.join("tokens.csv"), tokens).unwrap();
-    for user in ["admin", "controller"] {
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": user,
-            "clusters": [{"name": "test", "cluster": {
-                "server": format!("https://127.0.0.1:{port}"),
-                "certificate-authority": folder.join("pki/apiserver.crt"),
-            }}],
-            "users": [{"name": user, "user": {"token": format!("{user}-token")}}],
-            "contexts": [{"name": user, "context": {"cluster": "test", "user": user}}],
-        });
-        std::fs::write(kubeconfig(folder, user), config.to_string()).unwrap();
+    for user in ["admin", "controller", "operator"] {
+        write_kubeconfig(folder, user, port);
     }
+    // Who writes what a controller writes, and nothing else: no reads, no bodies.
+    let group = |group: &str, resources: &[&str]| json!({"group": group, "resources": resources});
+    let policy = json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+        "rules": [
+            {
+                "level": "Metadata", "verbs": ["create", "update", "patch", "delete"],
+                "resources": [
+                    group("networking.istio.io", &["sidecars"]),
+                    group("microservice.slime.io", &["servicefences", "servicefences/status"]),
+                ],
+            },
+            {"level": "None"},
+        ],
+    });
+    std::fs::write(folder.join("audit-policy.json"), policy.to_string()).unwrap();
+}
+
+fn write_kubeconfig(folder: &Path, user: &str, port: u16) {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": user,
+        "clusters": [{"name": "test", "cluster": {
+            "server": format!("https://127.0.0.1:{port}"),
+            "certificate-authority": folder.join("pki/apiserver.crt"),
+        }}],
+        "users": [{"name": user, "user": {"token": format!("{user}-token")}}],
+        "contexts": [{"name": user, "context": {"cluster": "test", "user": user}}],
+    });
+    std::fs::write(kubeconfig(folder, user), config.to_string()).unwrap();
 }
 
 fn kubeconfig(folder: &Path, user: &str) -> PathBuf {

@@ -21,6 +21,10 @@ pub struct Controller {
     kubeconfig: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    host: String,
+    /// `misc` settings, and the environment, of one replica of several.
+    misc: Value,
+    environment: Vec<(&'static str, String)>,
     aux_port: u16,
     metrics_port: u16,
     log_source_port: u16,
@@ -39,21 +43,40 @@ impl Controller {
 
     /// Starts a controller with `general` and `metric` settings.
     pub fn start_with_metric(folder: &Path, kubeconfig: &Path, general: &Value, metric: &Value) -> Self {
-        let (aux_port, metrics_port, log_source_port) = (free_port(), free_port(), free_port());
+        let mut controller = Self::new(folder, kubeconfig, "127.0.0.1", free_port());
+        controller.metric = metric.clone();
+        controller.configure(general, &json!({}));
+        controller.start_again();
+        controller
+    }
+
+    /// Starts one replica of several: pod `lazyload-NUMBER` at 127.0.0.NUMBER. All of them have the same port for access logs.
+    pub fn start_replica(folder: &Path, kubeconfig: &Path, number: u8, log_source_port: u16, general: &Value) -> Self {
+        let mut controller = Self::new(folder, kubeconfig, &format!("127.0.0.{number}"), log_source_port);
+        controller.misc = json!({"enableLeaderElection": "on"});
+        controller.environment =
+            vec![("POD_NAME", format!("lazyload-{number}")), ("POD_NAMESPACE", "mesh-operator".to_owned())];
+        controller.configure(general, &json!({}));
+        controller.start_again();
+        controller
+    }
+
+    fn new(folder: &Path, kubeconfig: &Path, host: &str, log_source_port: u16) -> Self {
+        let (aux_port, metrics_port) = (free_port(), free_port());
         let config = folder.join(format!("controller-{aux_port}.json"));
-        let mut controller = Self {
+        Self {
             process: None,
-            metric: metric.clone(),
+            metric: Value::Null,
+            host: host.to_owned(),
+            misc: json!({}),
+            environment: Vec::new(),
             kubeconfig: kubeconfig.to_owned(),
             log: config.with_extension("log"),
             config,
             aux_port,
             metrics_port,
             log_source_port,
-        };
-        controller.configure(general, &json!({}));
-        controller.start_again();
-        controller
+        }
     }
 
     /// Writes its settings: `general`, and keys of `global`. A controller that runs reads them again.
@@ -63,12 +86,13 @@ impl Controller {
             "global": {
                 "log": {"logLevel": "debug"},
                 "misc": {
-                    "aux-addr": format!("127.0.0.1:{}", self.aux_port),
-                    "metrics-addr": format!("127.0.0.1:{}", self.metrics_port),
-                    "logSourcePort": format!("127.0.0.1:{}", self.log_source_port),
+                    "aux-addr": format!("{}:{}", self.host, self.aux_port),
+                    "metrics-addr": format!("{}:{}", self.host, self.metrics_port),
+                    "logSourcePort": format!("{}:{}", self.host, self.log_source_port),
                 },
             },
         });
+        entry["global"]["misc"].as_object_mut().unwrap().extend(self.misc.as_object().unwrap().clone());
         entry["global"].as_object_mut().unwrap().extend(global.as_object().unwrap().clone());
         self.write_config(&entry.to_string());
     }
@@ -84,7 +108,8 @@ impl Controller {
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
         let arguments = ["controller".to_owned(), format!("--config={}", self.config.display())];
-        let environment = [("KUBECONFIG", self.kubeconfig.display().to_string())];
+        let mut environment = vec![("KUBECONFIG", self.kubeconfig.display().to_string())];
+        environment.extend(self.environment.clone());
         let started = Running::start(&binary::lazyload(), &arguments, &environment, self.log.clone());
         self.process = Some(started.unwrap());
     }
@@ -97,16 +122,32 @@ impl Controller {
 
     /// SIGTERM; returns the exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
-        let mut process = self.process.take().expect("it runs");
-        process.signal("TERM").unwrap();
+        self.signal("TERM");
+        self.end().await
+    }
+
+    /// Waits until the process ends; returns the exit code.
+    pub async fn end(&mut self) -> Option<i32> {
         let start = std::time::Instant::now();
         loop {
-            if let Some(status) = process.ended().unwrap() {
-                return status.code();
+            if let Some(code) = self.ended() {
+                return Some(code);
             }
-            assert!(start.elapsed() < DEADLINE, "it does not end: {}", process.log());
+            assert!(start.elapsed() < DEADLINE, "it does not end: {}", self.log());
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
+    }
+
+    /// Sends a signal, such as `STOP`.
+    pub fn signal(&mut self, name: &str) {
+        self.process.as_mut().expect("it runs").signal(name).unwrap();
+    }
+
+    /// The exit code, if the process has ended by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = self.process.as_mut().expect("it was started").ended().unwrap()?;
+        self.process = None;
+        status.code()
     }
 
     /// Fails if the process has ended.
@@ -128,12 +169,12 @@ impl Controller {
 
     /// GET of the auxiliary endpoints.
     pub async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
-        get(self.aux_port, path).await
+        get(&self.host, self.aux_port, path).await
     }
 
     /// GET of the address that is for metrics alone.
     pub async fn get_metrics(&self) -> anyhow::Result<(u16, String)> {
-        get(self.metrics_port, "/metrics").await
+        get(&self.host, self.metrics_port, "/metrics").await
     }
 
     /// The value of one series, given as in the exposition; 0 where there is none.
@@ -155,7 +196,7 @@ impl Controller {
 
     /// Where access logs go.
     pub fn log_source(&self) -> String {
-        format!("http://127.0.0.1:{}", self.log_source_port)
+        format!("http://{}:{}", self.host, self.log_source_port)
     }
 
     /// What it has said, in all its lives.
@@ -164,9 +205,9 @@ impl Controller {
     }
 }
 
-async fn get(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
+async fn get(host: &str, port: u16, path: &str) -> anyhow::Result<(u16, String)> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let answer = client.get(format!("http://127.0.0.1:{port}{path}").parse()?).await?;
+    let answer = client.get(format!("http://{host}:{port}{path}").parse()?).await?;
     let status = answer.status().as_u16();
     Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?))
 }

@@ -4,12 +4,15 @@
 //! Next: `story` for the scenarios by example, `cluster` for what they run on.
 
 mod automatic;
-mod cluster;
+pub mod cluster;
 mod controller;
+mod cut;
 mod dependencies;
 mod history;
 mod identity;
+mod leaders;
 mod objects;
+mod operator;
 mod outages;
 mod ownership;
 mod prometheus;

@@ -1,6 +1,6 @@
 //! Objects as `kubectl` shows them: JSON in, JSON out.
 
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -73,9 +73,16 @@ impl Objects {
         self.api(kind, namespace).get_opt(name).await.unwrap().map(|object| value(&object))
     }
 
+    /// All objects of a kind. The API server leaves their types out of a list; here they are told.
     pub async fn list(&self, kind: &str) -> Vec<Value> {
         let listed = self.all(kind).list(&ListParams::default()).await.unwrap();
-        listed.items.iter().map(value).collect()
+        let resource = resource(kind);
+        let types = TypeMeta { api_version: resource.api_version, kind: resource.kind };
+        let typed = |mut object: DynamicObject| {
+            object.types = Some(types.clone());
+            value(&object)
+        };
+        listed.items.into_iter().map(typed).collect()
     }
 
     /// `NAMESPACE/NAME` of all objects of a kind, in order.
@@ -190,11 +197,15 @@ fn value(object: &DynamicObject) -> Value {
 
 fn resource(kind: &str) -> ApiResource {
     let (group, version) = match kind {
-        "Namespace" | "Pod" | "Service" => ("", "v1"),
-        "EndpointSlice" => ("discovery.k8s.io", "v1"),
-        "ClusterRole" | "ClusterRoleBinding" => ("rbac.authorization.k8s.io", "v1"),
-        "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
+        "Namespace" | "Pod" | "Service" | "ConfigMap" | "ServiceAccount" => ("", "v1"),
+        "Deployment" => ("apps", "v1"),
+        "Lease" => ("coordination.k8s.io", "v1"),
         "Event" => ("events.k8s.io", "v1"),
+        "EnvoyFilter" => ("networking.istio.io", "v1alpha3"),
+        "SlimeBoot" => ("config.netease.com", "v1alpha1"),
+        "EndpointSlice" => ("discovery.k8s.io", "v1"),
+        "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => ("rbac.authorization.k8s.io", "v1"),
+        "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
         "ServiceFence" => ("microservice.slime.io", "v1alpha1"),
         "ServiceEntry" | "Sidecar" | "VirtualService" => ("networking.istio.io", "v1beta1"),
         "GRPCRoute" | "HTTPRoute" => ("gateway.networking.k8s.io", "v1"),

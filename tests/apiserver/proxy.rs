@@ -71,6 +71,14 @@ pub async fn send(controller: &Controller, requests: &[Request<'_>]) -> Stream {
     stream
 }
 
+/// Opens a stream as another replica would, and returns how it ends.
+pub async fn relay(log_source: String) -> Result<(), tonic::Status> {
+    let mut client = AccessLogServiceClient::connect(log_source).await.unwrap();
+    let mut request = tonic::Request::new(futures::stream::pending());
+    request.metadata_mut().insert("x-lazyload-relayed", "true".parse().unwrap());
+    client.stream_access_logs(request).await.map(|_| ())
+}
+
 /// A client that repeats all its requests for as long as it lives, through whatever happens to the controller: callers that go on
 /// calling what they need.
 pub struct Repeating {

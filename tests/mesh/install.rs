@@ -32,8 +32,7 @@ impl<'a> Installation<'a> {
     /// As [`Installation::new`].
     pub async fn with(testbed: &'a Testbed, switching: &str) -> Self {
         remove(testbed);
-        let sample = repository().join("testbed/samples/slimeboot_cluster_accesslog.yaml");
-        let slime_boot = std::fs::read_to_string(sample).expect("the sample SlimeBoot");
+        let slime_boot = sample();
         let general = format!("      general:\n        switching: {switching}\n");
         let slime_boot = slime_boot.replacen("      general:\n", &general, 1);
         testbed.apply(&run(lazyload_binary(), &["crds"]).expect("lazyload crds"));
@@ -90,6 +89,21 @@ impl<'a> Installation<'a> {
     }
 }
 
+/// The sample SlimeBoot of cluster mode with the image that the testbed has, and small for a small node.
+fn sample() -> String {
+    let sample = repository().join("install/samples/lazyload/slimeboot_cluster_accesslog.yaml");
+    let sample = std::fs::read_to_string(sample).expect("the sample SlimeBoot");
+    let line = |line: &str| match line.trim_start() {
+        "repository: docker.io/slimeio/slime-lazyload" => line.replace("slimeio/slime-lazyload", "testbed/lazyload"),
+        "pullPolicy: Always" => line.replace("Always", "IfNotPresent"),
+        "cpu: 200m" => line.replace("200m", "10m"),
+        "memory: 200Mi" => line.replace("200Mi", "20Mi"),
+        other if other.starts_with("tag: ") => line.replace(other, "tag: \"1\""),
+        _ => line.to_owned(),
+    };
+    sample.lines().map(|text| line(text) + "\n").collect()
+}
+
 impl Drop for Installation<'_> {
     fn drop(&mut self) {
         remove(self.testbed);
@@ -98,7 +112,7 @@ impl Drop for Installation<'_> {
 
 /// Leaves the mesh without the product, also after a run that was broken off: the filters first, so that nothing is sent to a
 /// global-sidecar that is going.
-fn remove(testbed: &Testbed) {
+pub fn remove(testbed: &Testbed) {
     let filter = ["-n", "istio-system", "delete", "envoyfilter", "to-global-sidecar", "--ignore-not-found"];
     let unlabel = ["label", "services", "--all", "-n", "default", "slime.io/serviceFenced-"];
     let removed = [

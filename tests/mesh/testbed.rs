@@ -57,6 +57,16 @@ impl Testbed {
         run(&self.kubectl, &self.arguments(arguments))
     }
 
+    /// Runs a line of shell at the repository's root as a user of this cluster would: kubectl and helm are on PATH.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn shell(&self, line: &str) -> anyhow::Result<String> {
+        let root = repository();
+        let line = format!("eval \"$({} env)\"; cd {}; {line}", script_path(), root.display());
+        run("bash", &["-euc", &line])
+    }
+
     /// Applies YAML by server-side apply.
     ///
     /// # Panics

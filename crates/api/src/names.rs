@@ -16,6 +16,8 @@ pub const SERVICE_FENCED_LABEL: &str = "slime.io/serviceFenced";
 pub const CREATED_BY_LABEL: &str = "app.kubernetes.io/created-by";
 /// Value of [`CREATED_BY_LABEL`] on fences that the controller made.
 pub const FENCE_CONTROLLER: &str = "fence-controller";
+/// Label of the pod of the controller that writes, where several run: `"true"`.
+pub const LEADER_LABEL: &str = "slime.io/leader";
 /// Annotation by which a user hands a Sidecar over to the fence of its name: `"true"`.
 pub const ADOPT_ANNOTATION: &str = "lazyload.slime.io/adopt";
 /// Istio's revision label.
@@ -73,7 +75,18 @@ pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
 /// Value of [`PART_OF_LABEL`].
 pub const PART_OF: &str = "lazyload";
 
-/// Field manager of everything that Lazyload writes by server-side apply.
+/// Name of the operator: its Deployment, ServiceAccount, ClusterRole.
+pub const SLIME_BOOT_OPERATOR: &str = "slime-boot";
+/// Label of every object that the operator made: the name of its SlimeBoot.
+pub const SLIME_BOOT_LABEL: &str = "slime.io/slimeboot";
+/// Label of every object that the operator made: the namespace of its SlimeBoot.
+pub const SLIME_BOOT_NAMESPACE_LABEL: &str = "slime.io/slimeboot-namespace";
+/// Finalizer of a SlimeBoot: what was made for it goes first.
+pub const SLIME_BOOT_FINALIZER: &str = "lazyload.slime.io/slimeboot";
+/// Field manager of everything that the operator writes.
+pub const BOOT_FIELD_MANAGER: &str = "lazyload-boot";
+
+/// Field manager of everything that the controller writes.
 pub const FIELD_MANAGER: &str = "lazyload";
 
 /// Istio's root namespace unless set otherwise.

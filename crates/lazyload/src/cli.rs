@@ -26,11 +26,17 @@ pub struct Cli {
 pub enum Command {
     /// Watch the cluster, learn from access logs, write ServiceFences and Sidecars.
     Controller(ControllerArgs),
+    /// Watch SlimeBoots: install, change and remove what they say.
+    Boot(BootArgs),
+    /// Print the CRDs, the namespace and the operator, ready for `kubectl apply --server-side -f -`.
+    InstallYaml(InstallArgs),
     /// Serve requests for hosts that a fenced workload does not know yet.
     #[command(after_help = GLOBAL_SIDECAR_HELP)]
     GlobalSidecar,
+    /// Remove every SlimeBoot, and what it stands for, in the order that fails no request. CRDs, fences and the operator stay.
+    Uninstall(UninstallArgs),
     /// Print the CRDs, ready for `kubectl apply --server-side -f -`.
-    Crds,
+    Crds(CrdsArgs),
     /// Print every object that a SlimeBoot stands for, as YAML.
     Render(RenderArgs),
     /// Tell the seed's story without a cluster: first visit through the global-sidecar, second visit direct.
@@ -63,6 +69,54 @@ pub struct ControllerArgs {
     /// Settings: one module entry of a SlimeBoot, as JSON or YAML. A missing default file means default settings.
     #[arg(long, value_name = "FILE", default_value = names::DEFAULT_CONFIG_PATH)]
     pub config: PathBuf,
+}
+
+/// Arguments of `lazyload boot`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Cluster access: KUBECONFIG, or the service account when run in a pod.
+Environment: LOG_LEVEL (info).
+Health at --listen: /modules/livez, /modules/readyz; log level: /log/slime.
+Exit codes: 0 ended by a signal; 1 something failed while running; 2 the arguments cannot be used.")]
+pub struct BootArgs {
+    /// Where health is told.
+    #[arg(long, value_name = "HOST:PORT", default_value = ":8081")]
+    pub listen: String,
+}
+
+/// Arguments of `lazyload install-yaml`.
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    /// Image of the operator.
+    #[arg(long, default_value = concat!("docker.io/slimeio/slime-lazyload:v", env!("CARGO_PKG_VERSION")))]
+    pub image: String,
+    /// Where the operator runs.
+    #[arg(long, default_value = names::DEFAULT_SLIME_NAMESPACE)]
+    pub namespace: String,
+}
+
+/// Arguments of `lazyload uninstall`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+In this order: the operator and the controllers are stopped; the Sidecars of fences are deleted, and proxies get 5 s to follow; SlimeBoots
+are deleted; the operator is started again and removes what they stand for. Run again, it goes on where it was.
+Cluster access: KUBECONFIG, or the service account when run in a pod. Environment: LOG_LEVEL (info).
+Exit codes: 0 no SlimeBoot is left; 1 something failed, and the log says what was awaited; 2 the arguments cannot be used.")]
+pub struct UninstallArgs {
+    /// Where the operator runs.
+    #[arg(long, default_value = names::DEFAULT_SLIME_NAMESPACE)]
+    pub namespace: String,
+    /// Longest that stopping and removing may each take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    pub timeout: u64,
+}
+
+/// Arguments of `lazyload crds`.
+#[derive(Debug, Args)]
+pub struct CrdsArgs {
+    /// Bring the CRDs of the cluster up to date instead (KUBECONFIG, or the service account when run in a pod).
+    #[arg(long)]
+    pub apply: bool,
 }
 
 /// Arguments of `lazyload render`.

@@ -5,11 +5,13 @@
 pub mod boot;
 mod checksum;
 pub mod convert;
+pub mod election;
 pub mod fence;
 pub mod index;
 pub mod ledger;
 pub mod manifest;
 pub mod observation;
+pub mod operator;
 pub mod prometheus;
 pub mod route;
 pub mod settings;

@@ -38,6 +38,9 @@ pub struct Metrics {
     config_reloads: Counter,
     config_reload_failed: Counter,
     learned_expired: Gauge,
+    leader: Gauge,
+    lease_transitions: Gauge,
+    lease_failed: Counter,
     observed: Arc<Counters>,
     prometheus: Arc<PrometheusCounters>,
 }
@@ -122,6 +125,21 @@ impl Metrics {
         };
     }
 
+    /// This replica writes, or not.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// How often the lease went from one replica to another.
+    pub fn lease_transitions(&self, transitions: i32) {
+        self.lease_transitions.set(transitions.into());
+    }
+
+    /// A request about the lease came to nothing.
+    pub fn lease_failed(&self) {
+        self.lease_failed.inc();
+    }
+
     /// Changed settings are in force.
     pub fn config_reloaded(&self) {
         self.config_reloads.inc();
@@ -158,6 +176,12 @@ impl Metrics {
             ("lazyload_servicefence_failed_creations", "Fences not created", &self.fence_failed_creations),
             ("lazyload_servicefence_refreshes", "Statuses of fences written", &self.fence_refreshes),
             ("lazyload_servicefence_deletions", "Fences deleted", &self.fence_deletions),
+            ("lazyload_leader", "1: this replica writes; 0: another one, or none", &self.leader),
+            (
+                "lazyload_leader_transitions",
+                "Leaders since the lease was made, as the last one here knew",
+                &self.lease_transitions,
+            ),
             ("lazyload_learned_hosts", "Hosts that were new for a caller", &self.learned_hosts),
             ("lazyload_learned_known", "Calls that told nothing new", &self.learned_known),
             ("lazyload_learned_expired", "Hosts that left, not called for the window", &self.learned_expired),
@@ -183,6 +207,11 @@ impl Metrics {
         registry.register("lazyload_config_reloads", "Changed settings taken over", self.config_reloads.clone());
         let failed = self.config_reload_failed.clone();
         registry.register("lazyload_config_reload_failed", "Changed settings that cannot be used", failed);
+        registry.register(
+            "lazyload_lease_failed",
+            "Requests about the lease that came to nothing",
+            self.lease_failed.clone(),
+        );
         self.register_observed(&mut registry);
         super::prometheus::register(&self.prometheus, &mut registry);
         let mut text = String::new();
@@ -203,6 +232,10 @@ impl Metrics {
             ("lazyload_accesslog_streams_open", "Streams open now", &observed.streams_open),
             ("lazyload_accesslog_streams_refused", "Streams refused", &observed.streams_refused),
             ("lazyload_accesslog_streams_broken", "Streams that ended with an error", &observed.streams_broken),
+            ("lazyload_relay_told", "Pairs told on to the other replicas", &observed.relay_told),
+            ("lazyload_relay_heard", "Pairs passed on that another replica told", &observed.relay_heard),
+            ("lazyload_relay_links", "Streams to other replicas that are open now", &observed.relay_links),
+            ("lazyload_relay_refused", "Streams that claimed to be another replica's", &observed.relay_refused),
         ] {
             registry.register(name, help, gauge(value.load(Relaxed)));
         }

@@ -40,6 +40,25 @@ pub async fn serve(listener: TcpListener, admin: Admin, shutdown: CancellationTo
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
+/// Serves health and the log level until the shutdown, for a process that counts nothing.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_health(
+    listener: TcpListener,
+    readiness: Readiness,
+    level: LevelHandle,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let admin = Admin { readiness, metrics: Arc::default(), level: Some(level) };
+    let router = Router::new()
+        .route("/modules/livez", any(|| async { "Healthy!" }))
+        .route("/modules/readyz", any(readyz))
+        .route("/log/slime", get(level_help).put(set_level).post(set_level))
+        .with_state(admin);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
 /// Serves metrics alone, for the address that the original had for them.
 ///
 /// # Errors

@@ -179,7 +179,9 @@ impl KubeWriter {
     /// Makes what we own by creation ours by application, or else applying could never remove a label again. Returns whether there was
     /// something to do; somebody else's write in between is left for the next time.
     async fn own_by_apply(&self, id: &ObjectRef, stored: &Sidecar) -> kube::Result<bool> {
-        let Some(managed_fields) = as_applied(stored.metadata.managed_fields.clone().unwrap_or_default()) else {
+        let Some(managed_fields) =
+            as_applied(stored.metadata.managed_fields.clone().unwrap_or_default(), names::FIELD_MANAGER)
+        else {
             return Ok(false);
         };
         let metadata = json!({"resourceVersion": stored.metadata.resource_version, "managedFields": managed_fields});
@@ -259,9 +261,9 @@ fn has_more_than(stored: &Sidecar, body: &Value) -> bool {
 }
 
 /// The field managers of an object with what we created counted as applied; `None` where there is nothing to change.
-fn as_applied(mut entries: Vec<ManagedFieldsEntry>) -> Option<Vec<ManagedFieldsEntry>> {
+pub(super) fn as_applied(mut entries: Vec<ManagedFieldsEntry>, manager: &str) -> Option<Vec<ManagedFieldsEntry>> {
     let ours = |entry: &ManagedFieldsEntry, operation: &str| {
-        entry.manager.as_deref() == Some(names::FIELD_MANAGER)
+        entry.manager.as_deref() == Some(manager)
             && entry.operation.as_deref() == Some(operation)
             && entry.subresource.is_none()
     };

@@ -39,7 +39,7 @@ async fn start(capacity: usize) -> Running {
     let (calls_tx, calls) = mpsc::channel(capacity);
     let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
     let limits = Limits { period: Duration::from_secs(3600), ..Limits::default() };
-    let server = tokio::spawn(serve_within(limits, listener, calls_tx, counters.clone(), shutdown.clone()));
+    let server = tokio::spawn(serve_within(limits, listener, calls_tx, counters.clone(), None, shutdown.clone()));
     Running { address, calls, counters, shutdown, server }
 }
 
@@ -142,7 +142,7 @@ async fn the_sender_connects_again_after_the_server_was_gone() {
 
     let listener = TcpListener::bind(first.address).await.unwrap();
     let (calls_tx, mut calls) = mpsc::channel(8);
-    tokio::spawn(serve_within(Limits::default(), listener, calls_tx, Arc::default(), CancellationToken::new()));
+    tokio::spawn(serve_within(Limits::default(), listener, calls_tx, Arc::default(), None, CancellationToken::new()));
     let arrived = timeout(DEADLINE, async {
         loop {
             // Until the sender has heard of the old stream's end, entries vanish, as they do with Envoy; none is an error.

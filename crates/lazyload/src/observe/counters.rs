@@ -28,6 +28,14 @@ pub(crate) struct Counters {
     pub(crate) streams_refused: AtomicU64,
     /// Streams that ended with an error (peer gone, message too large).
     pub(crate) streams_broken: AtomicU64,
+    /// Pairs told on to the other replicas.
+    pub(crate) relay_told: AtomicU64,
+    /// Pairs passed on that another replica told.
+    pub(crate) relay_heard: AtomicU64,
+    /// Streams to other replicas that are open now.
+    pub(crate) relay_links: AtomicU64,
+    /// Streams that claimed to be another replica's, from an address that is none's.
+    pub(crate) relay_refused: AtomicU64,
     skipped: [AtomicU64; Skipped::ALL.len()],
 }
 
@@ -52,6 +60,18 @@ impl Counters {
             add(counter, amount);
         }
         for (counter, amount) in self.skipped.iter().zip(tally.skipped) {
+            add(counter, amount);
+        }
+    }
+
+    /// Adds what one message of another replica gave: its entries were counted there.
+    pub(super) fn add_heard(&self, tally: &Tally) {
+        self.messages_malformed.fetch_add(tally.malformed.into(), Relaxed);
+        for (counter, amount) in [
+            (&self.relay_heard, tally.passed),
+            (&self.overflow, tally.overflow),
+            (&self.forgotten_early, tally.forgotten_early),
+        ] {
             add(counter, amount);
         }
     }

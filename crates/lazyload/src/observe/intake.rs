@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::counters::{Counters, Tally};
+use super::relay::Relay;
 use super::scan::{Bad, Scanned, scan};
 use super::seen::{Limits, Seen};
 use super::sender::is_other_proxy;
@@ -29,6 +30,16 @@ pub(super) struct Intake {
     counters: Arc<Counters>,
     /// The stream is another proxy's: its first message said so.
     other_proxy: bool,
+    from: From,
+}
+
+/// Whose a stream is.
+#[derive(Clone, Debug)]
+pub(super) enum From {
+    /// A proxy's; what is new is told on, if there are other replicas.
+    Proxy(Option<Relay>),
+    /// Another replica's.
+    Replica,
 }
 
 /// The new pairs of a message, with their counts.
@@ -37,7 +48,12 @@ type Fresh<'a> = HashMap<Pair<'a>, u64, foldhash::quality::RandomState>;
 impl Intake {
     /// For a stream that begins now.
     pub(super) fn new(calls: mpsc::Sender<Vec<Call>>, counters: Arc<Counters>, limits: Limits, now: Instant) -> Self {
-        Self { seen: Seen::new(limits, now), calls, counters, other_proxy: false }
+        Self { seen: Seen::new(limits, now), calls, counters, other_proxy: false, from: From::Proxy(None) }
+    }
+
+    /// The same for a stream that may be another's.
+    pub(super) fn of(self, from: From) -> Self {
+        Self { from, ..self }
     }
 
     /// Takes a message; its new pairs are passed on together, ordered by caller and host.
@@ -64,7 +80,10 @@ impl Intake {
             }
         }
         let passed = if fresh.is_empty() { Ok(()) } else { self.pass(fresh, &mut tally, now) };
-        self.counters.add(&tally);
+        match self.from {
+            From::Proxy(_) => self.counters.add(&tally),
+            From::Replica => self.counters.add_heard(&tally),
+        }
         passed
     }
 
@@ -113,6 +132,9 @@ impl Intake {
             if !self.seen.insert(call, now) {
                 tally.forgotten_early += 1;
             }
+        }
+        if let From::Proxy(Some(relay)) = &self.from {
+            relay.tell(&calls, now);
         }
         place.send(calls);
         tally.passed += amount;

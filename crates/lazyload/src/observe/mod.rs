@@ -1,12 +1,14 @@
 //! Owns what is learned from: the access logs that the mesh's proxies send (the gRPC server, the scan of each message, what is passed on
 //! of it), and Prometheus.
 //! Never decides who a caller is or what a call means: `lazyload_logic::observation` says what an entry tells, the state the rest.
-//! Next: `server` for the life of a stream, `intake` for the life of a message, `client` for the demo's simulated proxy, `prometheus`.
+//! Next: `server` for the life of a stream, `intake` for the life of a message, `relay` for what the other replicas are told,
+//! `client` for the demo's simulated proxy, `prometheus`.
 
 pub(crate) mod codec;
 mod counters;
 mod fields;
 mod intake;
+pub(crate) mod relay;
 mod scan;
 mod seen;
 mod sender;
@@ -20,7 +22,7 @@ pub(crate) mod prometheus;
 mod conversation;
 
 pub(crate) use counters::Counters;
-pub(crate) use server::serve;
+pub(crate) use server::{ObserveError, serve};
 
 /// Envoy's access-log service.
 const SERVICE: &str = "envoy.service.accesslog.v3.AccessLogService";

@@ -121,6 +121,19 @@ impl Seen {
         !full
     }
 
+    /// Every pair that is remembered, as one call each.
+    pub(super) fn calls(&self) -> Vec<Call> {
+        let repeated = |pair: &&SeenPair| self.current.pairs.contains(*pair);
+        let before = self.previous.pairs.iter().filter(|pair| !repeated(pair));
+        let call = |pair: &SeenPair| Call {
+            caller: pair.caller,
+            peer: pair.peer.clone(),
+            authority: pair.host.to_string(),
+            count: 1,
+        };
+        before.chain(&self.current.pairs).map(call).collect()
+    }
+
     /// Keeps the memory of the generation that is forgotten, for the new one.
     fn next_generation(&mut self, now: Instant) {
         std::mem::swap(&mut self.current, &mut self.previous);

@@ -23,7 +23,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::codec::RawCodec;
 use super::counters::Counters;
-use super::intake::{Intake, ReceiverGone};
+use super::intake::{From, Intake, ReceiverGone};
+use super::relay::{RELAYED, Relay};
 use super::seen::Limits;
 use super::{METHOD, SERVICE};
 
@@ -64,7 +65,8 @@ pub(crate) enum ObserveError {
 }
 
 /// Serves access logs until `shutdown`; what they tell goes to `calls`, one batch for each message that tells something new.
-/// A full channel costs no entry for good: what did not fit is counted and passed on when it is seen again.
+/// A full channel costs no entry for good: what did not fit is counted and passed on when it is seen again. Where there are other replicas
+/// they are told too, and they alone may tell what is not told on.
 ///
 /// # Errors
 /// The listener does not work.
@@ -72,9 +74,10 @@ pub(crate) async fn serve(
     listener: TcpListener,
     calls: mpsc::Sender<Vec<Call>>,
     counters: Arc<Counters>,
+    relay: Option<Relay>,
     shutdown: CancellationToken,
 ) -> Result<(), ObserveError> {
-    serve_within(Limits::default(), listener, calls, counters, shutdown).await
+    serve_within(Limits::default(), listener, calls, counters, relay, shutdown).await
 }
 
 /// [`serve`] with other bounds of what a stream remembers.
@@ -83,11 +86,12 @@ pub(super) async fn serve_within(
     listener: TcpListener,
     calls: mpsc::Sender<Vec<Call>>,
     counters: Arc<Counters>,
+    relay: Option<Relay>,
     shutdown: CancellationToken,
 ) -> Result<(), ObserveError> {
     let address = listener.local_addr().map_err(|source| ObserveError::Address { source })?;
     let places = Arc::new(Semaphore::new(MAX_STREAMS));
-    let service = AccessLogService { calls, counters, limits, places, shutdown: shutdown.clone() };
+    let service = AccessLogService { calls, counters, relay, limits, places, shutdown: shutdown.clone() };
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -126,6 +130,7 @@ fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream
 struct AccessLogService {
     calls: mpsc::Sender<Vec<Call>>,
     counters: Arc<Counters>,
+    relay: Option<Relay>,
     limits: Limits,
     places: Arc<Semaphore>,
     shutdown: CancellationToken,
@@ -162,19 +167,38 @@ impl ClientStreamingService<Bytes> for AccessLogService {
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let service = self.clone();
-        Box::pin(async move { service.read(request.into_inner()).await })
+        Box::pin(async move {
+            let from = service.origin(&request)?;
+            service.read(request.into_inner(), from).await
+        })
     }
 }
 
 impl AccessLogService {
+    /// Whose a stream is. Who says that it is another replica's must be at the address of one.
+    fn origin(&self, request: &Request<Streaming<Bytes>>) -> Result<From, Status> {
+        if !request.metadata().contains_key(RELAYED) {
+            return Ok(From::Proxy(self.relay.clone()));
+        }
+        let address = request.remote_addr().map(|address| address.ip());
+        if self.relay.as_ref().is_some_and(|relay| relay.is_peer(address)) {
+            return Ok(From::Replica);
+        }
+        self.counters.relay_refused.fetch_add(1, Relaxed);
+        tracing::debug!(?address, "a stream claims to be another replica's, from an address that is none's");
+        Err(Status::permission_denied("not a replica's address, as far as is known here"))
+    }
+
     /// The life of a stream.
-    async fn read(self, mut messages: Streaming<Bytes>) -> Result<Response<Bytes>, Status> {
+    async fn read(self, mut messages: Streaming<Bytes>, from: From) -> Result<Response<Bytes>, Status> {
         let Ok(_place) = self.places.try_acquire() else {
             self.counters.streams_refused.fetch_add(1, Relaxed);
             return Err(Status::resource_exhausted("too many access-log streams"));
         };
-        let _open = self.counters.stream();
-        let mut intake = Intake::new(self.calls, self.counters.clone(), self.limits, Instant::now());
+        // Streams of proxies alone are counted: whether there is any is worth an alert.
+        let _open = matches!(from, From::Proxy(_)).then(|| self.counters.stream());
+        let intake = Intake::new(self.calls, self.counters.clone(), self.limits, Instant::now());
+        let mut intake = intake.of(from);
         loop {
             let message = tokio::select! {
                 message = messages.message() => message,

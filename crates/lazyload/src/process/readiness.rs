@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 /// What the process still waits for.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     awaited: Arc<Mutex<BTreeMap<String, usize>>>,
+    came: Arc<Notify>,
 }
 
 /// Something awaited; dropping it means that it has come.
@@ -26,6 +29,17 @@ impl Readiness {
         Awaited { what, readiness: self.clone() }
     }
 
+    /// Waits until nothing is awaited.
+    pub async fn reached(&self) {
+        loop {
+            let came = self.came.notified();
+            if self.awaited().is_empty() {
+                return;
+            }
+            came.await;
+        }
+    }
+
     /// What is awaited, in alphabetical order; empty means ready.
     #[must_use]
     pub fn awaited(&self) -> Vec<String> {
@@ -40,6 +54,7 @@ impl Drop for Awaited {
             *count -= 1;
             if *count == 0 {
                 awaited.remove(&self.what);
+                self.readiness.came.notify_waiters();
             }
         }
     }

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{EVENT_QUEUE, Engine};
+use super::logs::Logs;
 use super::reload::{Reload, warn};
+use super::replica::Replica;
 use crate::admin::metrics::Metrics;
 use crate::admin::server::{self, Admin};
 use crate::apply::kube::KubeWriter;
@@ -58,29 +60,42 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     warn(&problems);
     let (events_tx, events_rx) = mpsc::channel(EVENT_QUEUE);
     let (calls_tx, calls_rx) = mpsc::channel(CALL_QUEUE);
-    let watches = watch::kube::watch_cluster(&client, &events_tx, &metrics);
+    let (relist_tx, relist_rx) = tokio::sync::watch::channel(());
+    let watches = watch::kube::watch_cluster(&client, &events_tx, &metrics, &relist_rx);
+    // Nobody leads before the engine awaits its lists.
+    let starting = readiness.awaits("its own start");
+    let mut replica = Replica::start(&client, &settings, context().namespace, &metrics, &readiness)?;
+    let relay = replica.as_ref().map(|replica| replica.relay.clone());
+    let logs = Logs::serve(log_source, calls_tx, &metrics, relay, &shutdown)?;
     let level = Some(level).filter(|_| level_of_process.is_none());
     let reload = Reload { file, running: settings, level, events: events_tx.downgrade(), metrics: metrics.clone() };
     let reload = tokio::spawn(reload.run());
-    let logs = log_source
-        .map(|listener| tokio::spawn(observe::serve(listener, calls_tx, metrics.observed(), shutdown.clone())));
     let (questions_tx, questions_rx) = mpsc::channel(1);
     let asking = prometheus.map(|settings| {
         let counters = metrics.prometheus();
         tokio::spawn(observe::prometheus::run(settings, questions_tx, events_tx, counters, shutdown.clone()))
     });
 
-    let mut engine = Engine::new(state, KubeWriter::new(client, metrics.events_dropped()), metrics, &readiness);
+    let writing = replica.as_ref().map_or_else(|| client.clone(), Replica::writing_client);
+    let mut engine = Engine::new(state, KubeWriter::new(writing, metrics.events_dropped()), metrics, &readiness);
     if asking.is_some() {
         engine = engine.answering(questions_rx);
     }
-    engine.run(events_rx, calls_rx, shutdown.clone()).await;
+    if let Some(replica) = &replica {
+        engine = engine.led_by(replica.lead.clone(), relist_tx);
+    }
+    drop(starting);
+    tokio::select! {
+        () = engine.run(events_rx, calls_rx, shutdown.clone()) => {}
+        lost = lost(&mut replica) => return lost,
+    }
+    if let Some(replica) = replica {
+        replica.give_up().await?;
+    }
     shutdown.cancel();
     reload.abort();
     drop(watches);
-    if let Some(logs) = logs {
-        logs.await.context("the access-log service ended badly")??;
-    }
+    logs.end().await?;
     if let Some(asking) = asking {
         asking.await.context("asking Prometheus ended badly")??;
     }
@@ -88,6 +103,14 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         task.await.context("an auxiliary endpoint ended badly")??;
     }
     Ok(())
+}
+
+/// Waits until another replica leads instead of this one; for ever if there is no other.
+async fn lost(replica: &mut Option<Replica>) -> anyhow::Result<()> {
+    match replica {
+        Some(replica) => replica.lost().await,
+        None => std::future::pending().await,
+    }
 }
 
 type AdminTask = tokio::task::JoinHandle<std::io::Result<()>>;

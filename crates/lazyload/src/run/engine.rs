@@ -6,13 +6,14 @@ use std::time::Duration;
 use lazyload_logic::observation::Call;
 use lazyload_logic::state::{Change, Event, State};
 use lazyload_logic::types::Kind;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::without_fallback::WithoutFallback;
 use crate::admin::metrics::Metrics;
 use crate::apply::Writer;
+use crate::lead::Lead;
 use crate::observe::prometheus::Question;
 use crate::process::clock::Clock;
 use crate::process::readiness::{Awaited, Readiness};
@@ -38,6 +39,11 @@ pub struct Engine<W> {
     slots: Arc<Semaphore>,
     /// Who asks Prometheus asks here about what.
     questions: Option<mpsc::Receiver<Question>>,
+    lead: Lead,
+    /// Whether this replica has taken over the writing.
+    leading: bool,
+    /// Has what is written listed anew.
+    relist: Option<watch::Sender<()>>,
     finished_tx: mpsc::UnboundedSender<Event>,
     finished_rx: mpsc::UnboundedReceiver<Event>,
 }
@@ -61,6 +67,9 @@ impl<W: Writer> Engine<W> {
             without_fallback,
             slots,
             questions: None,
+            lead: Lead::alone(),
+            leading: true,
+            relist: None,
             finished_tx,
             finished_rx,
         }
@@ -72,6 +81,12 @@ impl<W: Writer> Engine<W> {
         Self { questions: Some(questions), ..self }
     }
 
+    /// One replica of several: it writes only while it leads, and begins when what it writes was listed anew.
+    #[must_use]
+    pub fn led_by(self, lead: Lead, relist: watch::Sender<()>) -> Self {
+        Self { lead, leading: false, relist: Some(relist), ..self }
+    }
+
     /// Runs until the shutdown, or until all senders of events are gone. Writes that have begun are finished.
     pub async fn run(
         mut self,
@@ -81,10 +96,12 @@ impl<W: Writer> Engine<W> {
     ) {
         let mut heal = tokio::time::interval(HEAL_EVERY);
         heal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lead = self.lead.clone();
         loop {
             self.write();
             let alarm = self.alarm();
             tokio::select! {
+                () = lead.begins(), if !self.leading => self.take_over(),
                 () = shutdown.cancelled() => break,
                 Some(event) = self.finished_rx.recv() => self.on(event),
                 Some(calls) = calls.recv() => self.on(Event::Called(calls)),
@@ -97,7 +114,7 @@ impl<W: Writer> Engine<W> {
                     drop(question.send(self.state.interest_set()));
                 }
                 () = alarm => {}
-                _ = heal.tick() => self.on(Event::Heal),
+                _ = heal.tick() => self.heal(),
             }
             for _ in 0..EVENTS_PER_PLAN {
                 let Ok(event) = events.try_recv() else { break };
@@ -121,9 +138,25 @@ impl<W: Writer> Engine<W> {
         }
     }
 
+    fn heal(&mut self) {
+        if self.leading {
+            self.on(Event::Heal);
+        } else {
+            self.state.stand_by(self.clock.now());
+        }
+    }
+
+    fn take_over(&mut self) {
+        self.leading = true;
+        self.state.take_over();
+        if let Some(relist) = &self.relist {
+            relist.send_replace(());
+        }
+    }
+
     fn alarm(&self) -> impl Future<Output = ()> + use<W> {
         let now = self.clock.now().monotonic;
-        let wait = self.state.next_alarm().map(|at| at.saturating_sub(now));
+        let wait = self.state.next_alarm().filter(|_| self.leading).map(|at| at.saturating_sub(now));
         async move {
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -133,6 +166,9 @@ impl<W: Writer> Engine<W> {
     }
 
     fn write(&mut self) {
+        if !self.leading {
+            return self.metrics.learned(self.state.learned());
+        }
         let changes = self.state.plan(self.clock.now());
         self.metrics.learned(self.state.learned());
         for notice in self.state.take_notices() {

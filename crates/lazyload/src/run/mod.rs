@@ -2,13 +2,18 @@
 //! Never decides and never parses: it wires the verb folders to the decisions and waits for the end.
 //! Next: the command that interests you.
 
+mod boot;
 mod controller;
 mod crds;
 mod demo;
 mod engine;
 pub mod global_sidecar;
+mod install;
+mod logs;
 mod reload;
 mod render;
+mod replica;
+mod uninstall;
 mod without_fallback;
 
 use crate::cli::Command;
@@ -20,8 +25,12 @@ use crate::cli::Command;
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Controller(args) => block_on(controller::run(args)),
+        Command::Boot(args) => block_on(boot::run(args)),
+        Command::InstallYaml(args) => install::run(&args),
         Command::GlobalSidecar => block_on(global_sidecar::run()),
-        Command::Crds => crds::run(),
+        Command::Crds(args) if args.apply => block_on(crds::apply()),
+        Command::Crds(_) => crds::run(),
+        Command::Uninstall(args) => block_on(uninstall::run(args)),
         Command::Render(args) => render::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
     }

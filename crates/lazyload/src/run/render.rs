@@ -76,15 +76,43 @@ fn slime_boot(documents: Vec<Value>) -> Result<SlimeBootSpec, String> {
 mod tests {
     use super::*;
 
-    const BOOT: &str = include_str!("../../../../deploy/samples/lazyload/slimeboot_cluster_accesslog.yaml");
+    const BOOT: &str = include_str!("../../../../install/samples/lazyload/slimeboot_cluster_accesslog.yaml");
 
     #[test]
-    fn the_sample_is_rendered_without_a_warning_and_can_be_read_again() {
-        let rendered = render("sample", BOOT).unwrap();
-        assert_eq!(rendered.warnings, Vec::<String>::new());
-        let objects = documents::read(&rendered.text).unwrap();
-        assert_eq!(objects.last().unwrap()["metadata"]["name"], "to-global-sidecar");
-        assert!(objects.iter().all(|object| object["kind"].is_string()));
+    fn every_sample_is_rendered_without_a_warning_in_the_mode_and_with_the_source_of_its_name() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../install/samples/lazyload");
+        let mut seen = Vec::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let text = std::fs::read_to_string(&path).unwrap();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let documents = documents::read(&text).unwrap();
+            if documents[0]["kind"] != "SlimeBoot" {
+                continue;
+            }
+            assert_eq!(documents[0]["spec"]["image"]["tag"], concat!("v", env!("CARGO_PKG_VERSION")), "{name}");
+            let rendered = render(&name, &text).unwrap();
+            assert_eq!(rendered.warnings, Vec::<String>::new(), "{name}");
+            let objects = documents::read(&rendered.text).unwrap();
+            let redirection = &objects.last().unwrap()["metadata"];
+            let named = |kind: &str, name: &str| {
+                objects.iter().any(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+            };
+            let mode = if redirection["namespace"] == "istio-system" { "cluster" } else { "namespace" };
+            let source = if named("EnvoyFilter", "global-sidecar-accesslog") { "accesslog" } else { "prometheus" };
+            assert_eq!(redirection["name"], "to-global-sidecar", "{name}");
+            assert_eq!(
+                named("EnvoyFilter", "global-sidecar-metadata-exchange-remove"),
+                source == "prometheus",
+                "{name}"
+            );
+            assert_eq!(name, format!("slimeboot_{mode}_{source}"));
+            seen.push(name);
+        }
+        assert_eq!(seen.len(), 4, "one for each mode: {seen:?}");
     }
 
     #[test]

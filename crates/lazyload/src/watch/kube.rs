@@ -13,28 +13,38 @@ use lazyload_logic::convert;
 use lazyload_logic::state::Event;
 use lazyload_logic::types::{Kind, Object, ObjectRef};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as changing};
 use tokio::task::JoinSet;
 
 use crate::admin::metrics::Metrics;
 
-/// Starts a watch for each kind. The tasks end when nobody receives their events any more.
+/// News that everything should be listed anew.
+pub type Relist = changing::Receiver<()>;
+
+/// Starts a watch for each kind. The tasks end when nobody receives their events any more. With each news of `relist` what we write, fences
+/// and Sidecars, is listed anew, so that the state has everything that was written before.
 ///
 /// An object that cannot be read is counted, named in the log, and left as it was known before. Kubernetes' own kinds are read as the
 /// API server checked them; what can be malformed is a custom resource whose schema lets more through than we can read.
-pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>, metrics: &Arc<Metrics>) -> JoinSet<()> {
+pub fn watch_cluster(
+    client: &Client,
+    events: &mpsc::Sender<Event>,
+    metrics: &Arc<Metrics>,
+    relist: &Relist,
+) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let services = Api::<core::Service>::all(client.clone());
-    watches
-        .spawn(watch(services, Kind::Service, events.clone(), |object| convert::service(&object).map(Object::Service)));
+    watches.spawn(watch(services, Kind::Service, events.clone(), None, |object| {
+        convert::service(&object).map(Object::Service)
+    }));
     let namespaces = Api::<core::Namespace>::all(client.clone());
-    watches.spawn(watch(namespaces, Kind::Namespace, events.clone(), |object| {
+    watches.spawn(watch(namespaces, Kind::Namespace, events.clone(), None, |object| {
         convert::namespace(&object).map(Object::Namespace)
     }));
     let pods = Api::<core::Pod>::all(client.clone());
-    watches.spawn(watch(pods, Kind::Pod, events.clone(), |object| convert::pod(&object).map(Object::Pod)));
+    watches.spawn(watch(pods, Kind::Pod, events.clone(), None, |object| convert::pod(&object).map(Object::Pod)));
     let slices = Api::<discovery::EndpointSlice>::all(client.clone());
-    watches.spawn(watch(slices, Kind::EndpointSlice, events.clone(), |object| {
+    watches.spawn(watch(slices, Kind::EndpointSlice, events.clone(), None, |object| {
         convert::endpoint_slice(&object).map(Object::EndpointSlice)
     }));
     for (kind, group, version) in [
@@ -49,7 +59,9 @@ pub fn watch_cluster(client: &Client, events: &mpsc::Sender<Event>, metrics: &Ar
         let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
         let objects = Api::<DynamicObject>::all_with(client.clone(), &resource);
         let metrics = metrics.clone();
-        watches.spawn(watch(objects, kind, events.clone(), move |object| custom(object, &types, kind, &metrics)));
+        let relist = Some(relist.clone()).filter(|_| matches!(kind, Kind::Fence | Kind::Sidecar));
+        watches
+            .spawn(watch(objects, kind, events.clone(), relist, move |object| custom(object, &types, kind, &metrics)));
     }
     watches
 }
@@ -69,13 +81,27 @@ fn custom(mut object: DynamicObject, types: &TypeMeta, kind: Kind, metrics: &Met
     }
 }
 
-async fn watch<K>(api: Api<K>, kind: Kind, events: mpsc::Sender<Event>, convert: impl Fn(K) -> Option<Object>)
-where
+async fn watch<K>(
+    api: Api<K>,
+    kind: Kind,
+    events: mpsc::Sender<Event>,
+    mut relist: Option<Relist>,
+    convert: impl Fn(K) -> Option<Object>,
+) where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut stream = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let anew = || watcher(api.clone(), watcher::Config::default()).default_backoff().boxed();
+    let mut stream = anew();
     let mut sink = Sink { kind, events, known: BTreeSet::new(), listing: None, absent: false };
-    while let Some(next) = stream.next().await {
+    loop {
+        let next = tokio::select! {
+            next = stream.next() => next,
+            () = asked(&mut relist) => {
+                stream = anew();
+                continue;
+            }
+        };
+        let Some(next) = next else { return };
         let sent = match next {
             Ok(watcher::Event::Init) => {
                 sink.listing = Some(BTreeSet::new());
@@ -95,6 +121,17 @@ where
         if sent.is_err() {
             return;
         }
+    }
+}
+
+/// Waits until a new list is asked for; for ever where nobody does.
+async fn asked(relist: &mut Option<Relist>) {
+    let changed = match relist {
+        Some(relist) => relist.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -162,7 +199,7 @@ impl Sink {
     }
 }
 
-fn is_not_found(error: &watcher::Error) -> bool {
+pub(super) fn is_not_found(error: &watcher::Error) -> bool {
     let (watcher::Error::InitialListFailed(kube::Error::Api(status))
     | watcher::Error::WatchStartFailed(kube::Error::Api(status))) = error
     else {

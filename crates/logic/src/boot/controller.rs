@@ -4,7 +4,7 @@ use lazyload_api::names;
 use serde_json::{Value, json};
 
 use super::meta::{binding, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
-use super::{Controller, Installation};
+use super::{Controller, Installation, election};
 use crate::checksum::checksum;
 use crate::settings::MetricSource;
 
@@ -29,18 +29,7 @@ pub(super) fn base(installation: &Installation) -> Vec<Value> {
     }
     objects.push(json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_metadata(&role),
-        "rules": [
-            rule("", &["namespaces", "pods", "services"], READ),
-            rule("discovery.k8s.io", &["endpointslices"], READ),
-            rule("networking.istio.io", &["serviceentries", "virtualservices"], READ),
-            rule("gateway.networking.k8s.io", &["grpcroutes", "httproutes"], READ),
-            rule("networking.istio.io", &["sidecars"], OWN),
-            rule("microservice.slime.io", &["servicefences"], OWN),
-            rule("microservice.slime.io", &["servicefences/status"], &["get", "patch"]),
-            rule("events.k8s.io", &["events"], &["create", "patch"]),
-            // A Sidecar blocks the deletion of its fence: some clusters ask for this right then.
-            rule("microservice.slime.io", &["servicefences/finalizers"], &["update"]),
-        ],
+        "rules": rules(),
     }));
     objects.push(binding("ClusterRole", &cluster_metadata(&role), namespace, name));
     objects.push(json!({
@@ -50,8 +39,30 @@ pub(super) fn base(installation: &Installation) -> Vec<Value> {
     objects
 }
 
+/// The Service, and that of the leader where there is one.
+pub(super) fn services(installation: &Installation) -> Vec<Value> {
+    let service = service(installation);
+    [service.clone()].into_iter().chain(election::leader_service(installation, service)).collect()
+}
+
+/// What the controller may do.
+pub(super) fn rules() -> Vec<Value> {
+    vec![
+        rule("", &["namespaces", "pods", "services"], READ),
+        rule("discovery.k8s.io", &["endpointslices"], READ),
+        rule("networking.istio.io", &["serviceentries", "virtualservices"], READ),
+        rule("gateway.networking.k8s.io", &["grpcroutes", "httproutes"], READ),
+        rule("networking.istio.io", &["sidecars"], OWN),
+        rule("microservice.slime.io", &["servicefences"], OWN),
+        rule("microservice.slime.io", &["servicefences/status"], &["get", "patch"]),
+        rule("events.k8s.io", &["events"], &["create", "patch"]),
+        // A Sidecar blocks the deletion of its fence: some clusters ask for this right then.
+        rule("microservice.slime.io", &["servicefences/finalizers"], &["update"]),
+    ]
+}
+
 /// The Service: the global-sidecar's proxy sends its access log there.
-pub(super) fn service(installation: &Installation) -> Value {
+fn service(installation: &Installation) -> Value {
     let name = &installation.settings.module_name;
     let Controller { service_type, http_port, auxiliary_port, log_source_port, .. } = &installation.controller;
     let mut ports = vec![
@@ -74,7 +85,7 @@ pub(super) fn service(installation: &Installation) -> Value {
     })
 }
 
-/// The Deployment. It is replaced, not rolled: two controllers at once would both write. The checksum covers only what the controller does
+/// The Deployment. It is replaced, not rolled, unless there is a lease: two controllers at once would both write. The checksum covers only what the controller does
 /// not read again while it runs.
 pub(super) fn deployment(installation: &Installation) -> Value {
     let Installation { settings, controller, .. } = installation;
@@ -89,11 +100,16 @@ pub(super) fn deployment(installation: &Installation) -> Value {
     set_if_any(&mut pod, "tolerations", &controller.tolerations);
     set_if_any(&mut pod, "affinity", &controller.affinity);
     set_if_any(&mut pod, "securityContext", &controller.pod_security_context);
+    let strategy = match settings.lease {
+        // A new one is there before an old one goes, so that somebody always hears the access logs.
+        Some(_) => json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
+        None => json!({"type": "Recreate"}),
+    };
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(&installation.namespace, name, json!({"app": name})),
         "spec": {
-            "replicas": 1,
-            "strategy": {"type": "Recreate"},
+            "replicas": controller.replicas,
+            "strategy": strategy,
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {

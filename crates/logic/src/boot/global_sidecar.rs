@@ -21,18 +21,17 @@ pub(super) fn base(sidecar: &GlobalSidecar, place: &Place) -> Vec<Value> {
     // By namespace, so that installations beside each other do not share it.
     let role = format!("{NAME}.{namespace}");
     let meta = |labels: Value| metadata(namespace, NAME, labels);
-    let read = ["get", "list", "watch"];
     let ports: String = sidecar.ports.iter().map(|port| format!("- {port}\n")).collect();
     vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(json!({"account": NAME}))}),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta(json!({})),
-            "rules": [rule("", &["configmaps"], &read)],
+            "rules": [reading("configmaps")],
         }),
         binding("Role", &meta(json!({})), namespace, NAME),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_metadata(&role),
-            "rules": [rule("", &["services"], &read)],
+            "rules": [reading("services")],
         }),
         binding("ClusterRole", &cluster_metadata(&role), namespace, NAME),
         json!({
@@ -40,6 +39,15 @@ pub(super) fn base(sidecar: &GlobalSidecar, place: &Place) -> Vec<Value> {
             "data": {"cfg": format!("wormholePorts:\n{ports}")},
         }),
     ]
+}
+
+/// What the global-sidecar may do: read names of services in the cluster, and the port list in its namespace.
+pub(super) fn rules() -> [Value; 2] {
+    [reading("services"), reading("configmaps")]
+}
+
+fn reading(resource: &str) -> Value {
+    rule("", &[resource], &["get", "list", "watch"])
 }
 
 /// The Service: because of its ports, every proxy that sees it listens on them.

@@ -14,6 +14,16 @@ pub(super) fn cluster_metadata(name: &str) -> Value {
     json!({"name": name, "labels": {names::PART_OF_LABEL: names::PART_OF}})
 }
 
+/// An object with the labels that tell whose it is.
+pub(crate) fn labelled(mut object: Value, namespace: &str, name: &str) -> Value {
+    let owner = json!({names::SLIME_BOOT_LABEL: name, names::SLIME_BOOT_NAMESPACE_LABEL: namespace});
+    if let Some(metadata) = object.get_mut("metadata") {
+        let labels = merged(metadata.get("labels").unwrap_or(&json!({})), owner);
+        set(metadata, "labels", labels);
+    }
+    object
+}
+
 /// Two maps in one; on a key of both, `above` wins.
 pub(super) fn merged(below: &Value, above: Value) -> Value {
     let mut merged = below.clone();

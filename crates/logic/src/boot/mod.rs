@@ -8,9 +8,11 @@ mod controller;
 mod crds;
 mod dispatch;
 mod effective;
+mod election;
 mod error;
 mod fallback;
 mod global_sidecar;
+mod install;
 mod lua;
 mod meta;
 mod metadata_exchange;
@@ -18,6 +20,7 @@ mod objects;
 mod place;
 mod read;
 mod refuse;
+mod routes;
 mod template;
 mod values;
 
@@ -27,9 +30,12 @@ pub use auto_port::{Declared, Found, Protocol};
 pub use crds::crds;
 pub use dispatch::{Dispatch, Target};
 pub use error::BootError;
+pub use install::install_objects;
+pub(crate) use meta::labelled;
 pub use objects::desired_objects;
 pub use place::Place;
 pub use read::{Reading, read};
+pub use routes::Routes;
 
 use crate::settings::Settings;
 
@@ -68,6 +74,8 @@ pub struct Image {
 pub struct Controller {
     /// Its image.
     pub image: Image,
+    /// Pods.
+    pub replicas: u32,
     /// Whether its ServiceAccount is made here.
     pub create_service_account: bool,
     /// Environment variables after the built-in ones.

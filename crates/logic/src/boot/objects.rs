@@ -3,15 +3,19 @@
 use serde_json::Value;
 
 use super::place::{Place, places};
-use super::{GlobalSidecar, Installation, access_log, controller, fallback, global_sidecar, metadata_exchange};
+use super::{
+    GlobalSidecar, Installation, access_log, controller, election, fallback, global_sidecar, metadata_exchange,
+};
 use crate::settings::MetricSource;
 
 /// The objects: what only exists before what runs, what runs before what sends traffic to it, and the redirection last.
 #[must_use]
 pub fn desired_objects(installation: &Installation) -> Vec<Value> {
     let mut objects = controller::base(installation);
+    objects.extend(election::role(installation));
     let Some(sidecar) = &installation.global_sidecar else {
-        objects.extend([controller::service(installation), controller::deployment(installation)]);
+        objects.extend(controller::services(installation));
+        objects.push(controller::deployment(installation));
         return objects;
     };
     let places = places(installation);
@@ -19,7 +23,7 @@ pub fn desired_objects(installation: &Installation) -> Vec<Value> {
     if installation.settings.source == MetricSource::AccessLog {
         objects.extend(places.iter().map(|place| access_log::bootstrap_config_map(installation, place)));
     }
-    objects.push(controller::service(installation));
+    objects.extend(controller::services(installation));
     objects.extend(places.iter().map(global_sidecar::protocol));
     objects.extend(places.iter().map(|place| global_sidecar::service(sidecar, place)));
     objects.extend(places.iter().map(global_sidecar::scope));

@@ -107,7 +107,7 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
         .into(),
         global_sidecar,
         dispatches,
-        controller: controller(&spec, image)?,
+        controller: controller(&spec, refuse::replicas(&spec, &settings)?, image)?,
         settings,
         config,
     };
@@ -151,7 +151,7 @@ fn enabled_module<'a>(spec: &Reader<'a>) -> Result<Option<Reader<'a>>, BootError
     Ok(found)
 }
 
-fn controller(spec: &Reader<'_>, image: Image) -> Result<Controller, BootError> {
+fn controller(spec: &Reader<'_>, replicas: u32, image: Image) -> Result<Controller, BootError> {
     let mounts = |reader: &Reader<'_>| {
         values::items::<core::VolumeMount>(reader, "a list of volume mounts, each with name and mountPath")
     };
@@ -161,6 +161,7 @@ fn controller(spec: &Reader<'_>, image: Image) -> Result<Controller, BootError> 
     let service = spec.key("service");
     Ok(Controller {
         image,
+        replicas,
         create_service_account: !create.is_set() || create.flag().map_err(BootError::from_reader)?,
         env: values::items::<core::EnvVar>(
             &spec.key("env"),
@@ -215,13 +216,24 @@ fn global_sidecar(
         fallback_port,
         filters: filter_names(component)?,
         probe_port,
-        replicas: component.key("replicas").count().map_err(BootError::from_reader)?.unwrap_or(1),
+        replicas: replicas(&component.key("replicas"))?,
         labels: inject_labels(&inject)?,
         annotations: values::texts_by_key(&inject.key("annotations"))?,
         resources: values::object::<core::ResourceRequirements>(&component.key("resources"), "requests and limits")?,
         affinity: values::object::<core::Affinity>(&component.key("affinity"), "an affinity")?,
         tolerations: values::items::<core::Toleration>(&component.key("tolerations"), "a list of tolerations")?.into(),
     }))
+}
+
+/// None would leave every unknown host without an answer.
+fn replicas(reader: &Reader<'_>) -> Result<u32, BootError> {
+    match reader.count().map_err(BootError::from_reader)? {
+        Some(0) => Err(BootError::new(
+            reader.path(),
+            "expected at least 1, got 0; to remove it set globalSidecar.enable to false",
+        )),
+        count => Ok(count.unwrap_or(1)),
+    }
 }
 
 const FILTERS: &[FilterNames] = &[

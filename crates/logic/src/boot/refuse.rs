@@ -9,13 +9,6 @@ pub(super) const PROXY_PORTS: &[u16] = &[15000, 15001, 15004, 15006, 15008, 1502
 
 /// Fields of the module entry that the settings do not know.
 pub(super) fn module(module: &Reader<'_>) -> Result<(), BootError> {
-    for spelling in ["enableLeaderElection", "enable-leader-election"] {
-        let election = module.key("global").key("misc").key(spelling);
-        if election.flag().map_err(BootError::from_reader)? {
-            let instead = "set it to \"off\" and run one replica";
-            return Err(BootError::unsupported(election.path(), "leader election", instead));
-        }
-    }
     let mode = module.key("mode");
     if module.key("bundle").is_set() || mode.is_set() {
         return Err(BootError::unsupported(module.path(), "a bundle of modules", "remove bundle and mode"));
@@ -25,10 +18,6 @@ pub(super) fn module(module: &Reader<'_>) -> Result<(), BootError> {
 
 /// Fields of the spec beside the modules.
 pub(super) fn spec(spec: &Reader<'_>) -> Result<(), BootError> {
-    let replicas = spec.key("replicaCount");
-    if replicas.count().map_err(BootError::from_reader)?.is_some_and(|count| count > 1) {
-        return Err(BootError::unsupported(replicas.path(), "more than one controller", "set it to 1"));
-    }
     let args = spec.key("args");
     if !args.list().map_err(BootError::from_reader)?.is_empty() {
         return Err(BootError::new(
@@ -37,6 +26,19 @@ pub(super) fn spec(spec: &Reader<'_>) -> Result<(), BootError> {
         ));
     }
     Ok(())
+}
+
+/// How many controllers there are: several would all write, unless they agree on one.
+pub(super) fn replicas(spec: &Reader<'_>, settings: &Settings) -> Result<u32, BootError> {
+    let replicas = spec.key("replicaCount");
+    let count = replicas.count().map_err(BootError::from_reader)?.unwrap_or(1);
+    if count > 1 && settings.lease.is_none() {
+        let message = format!(
+            "expected 1, got {count}: several controllers need leader election, so set global.misc.enableLeaderElection of the module to \"on\""
+        );
+        return Err(BootError::new(replicas.path(), message));
+    }
+    Ok(count)
 }
 
 /// Settings that cannot be served as they are.

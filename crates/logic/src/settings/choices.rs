@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::reader::{Reader, SettingsError};
 use super::resolve::Context;
-use super::{GlobalSidecarMode, MetricSource};
+use super::{GlobalSidecarMode, MetricSource, values};
 
 /// Which global-sidecar serves.
 pub(super) fn mode(
@@ -40,6 +40,24 @@ pub(super) fn source(
     })?;
     let prometheus = root.key("metric").key("prometheus").is_set();
     Ok(found.unwrap_or(if prometheus { MetricSource::Prometheus } else { MetricSource::AccessLog }))
+}
+
+/// The lease by which several controllers agree on one that writes; `None` if there is only one. It is named as the original names it:
+/// `lazyload`, or `lazyload-REVISION`; a module of another name has its own.
+pub(super) fn lease(root: &Reader<'_>) -> Result<Option<String>, SettingsError> {
+    let misc = root.key("global").key("misc");
+    let spellings = ["enableLeaderElection", "enable-leader-election"].map(|key| misc.key(key));
+    let written = spellings.iter().find(|spelling| spelling.is_set());
+    if !written.map_or(Ok(false), Reader::flag)? {
+        return Ok(None);
+    }
+    let revision = root.key("global").key("deployRev");
+    let name = root.key("name").name()?.unwrap_or_else(|| "lazyload".to_owned());
+    let Some(suffix) = revision.name()? else { return Ok(Some(name)) };
+    if !values::is_dns_label(&suffix) {
+        return Err(revision.error("lower-case letters, digits and '-', because the lease is named after it"));
+    }
+    Ok(Some(format!("{name}-{suffix}")))
 }
 
 fn agreed<T: Copy + PartialEq>(

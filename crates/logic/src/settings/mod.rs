@@ -171,6 +171,8 @@ pub struct Settings {
     pub aux_address: String,
     /// Listener of the access-log service.
     pub log_source_address: String,
+    /// Several controllers may run; the one that holds this lease writes. `None`: there is only one.
+    pub lease: Option<String>,
 }
 
 impl Settings {

@@ -96,6 +96,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         metrics_address: values::listener(&misc.key("metrics-addr"), ":8080")?,
         aux_address: values::listener(&misc.key("aux-addr"), ":8081")?,
         log_source_address: values::listener(&misc.key("logSourcePort"), ":8082")?,
+        lease: choices::lease(&root)?,
     };
     Ok(Resolved { settings, warnings })
 }

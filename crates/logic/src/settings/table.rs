@@ -64,6 +64,7 @@ impl Settings {
             metrics_address,
             aux_address,
             log_source_address,
+            lease,
         } = self;
         let mode = match mode {
             GlobalSidecarMode::Cluster => "cluster",
@@ -117,6 +118,7 @@ impl Settings {
             ("global.misc.metrics-addr", json!(metrics_address), Takes::Restart),
             ("global.misc.aux-addr", json!(aux_address), Takes::Restart),
             ("global.misc.logSourcePort", json!(log_source_address), Takes::Restart),
+            ("global.misc.enableLeaderElection", json!(lease), Takes::Restart),
         ];
         rows.into_iter().map(|(path, value, takes)| Entry { path, value, takes }).collect()
     }
@@ -161,6 +163,7 @@ impl Settings {
             metrics_address: running.metrics_address.clone(),
             aux_address: running.aux_address.clone(),
             log_source_address: running.log_source_address.clone(),
+            lease: running.lease.clone(),
             ..self
         };
         (merged, kept)

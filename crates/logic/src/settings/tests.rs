@@ -262,7 +262,7 @@ fn all_different() -> Settings {
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
             "selfResourceRev": "r", "log": {"logLevel": "debug"},
-            "misc": {"metrics-addr": ":1", "aux-addr": ":2", "logSourcePort": ":3"},
+            "misc": {"metrics-addr": ":1", "aux-addr": ":2", "logSourcePort": ":3", "enableLeaderElection": "on"},
         },
         "metric": {"prometheus": {"address": "http://p", "handlers": {"h": {"query": "x"}}}},
     }))
@@ -394,4 +394,20 @@ fn switches_are_lossless_unless_the_fastest_are_wanted() {
     assert_eq!(settings(json!({"general": {"switching": "fastest"}})).switching, Switching::Fastest);
     let error = resolve(&json!({"general": {"switching": "fast"}}), &Context::default()).unwrap_err();
     assert_eq!(error.to_string(), "general.switching: expected lossless or fastest, got \"fast\"");
+}
+
+#[test]
+fn leader_election_is_off_unless_it_is_asked_for_and_its_lease_has_the_originals_name() {
+    let lease = |entry: Value| settings(entry).lease;
+    assert_eq!(lease(json!({})), None);
+    assert_eq!(lease(json!({"global": {"misc": {"enableLeaderElection": "off"}}})), None);
+    let on = json!({"enableLeaderElection": "on"});
+    assert_eq!(lease(json!({"global": {"misc": on}})).as_deref(), Some("lazyload"));
+    assert_eq!(lease(json!({"global": {"misc": {"enable-leader-election": "on"}}})).as_deref(), Some("lazyload"));
+    assert_eq!(
+        lease(json!({"name": "other", "global": {"misc": on, "deployRev": "blue"}})).as_deref(),
+        Some("other-blue")
+    );
+    let error = resolve(&json!({"global": {"misc": on, "deployRev": "a_b"}}), &Context::default()).unwrap_err();
+    assert!(error.to_string().starts_with("module.global.deployRev: expected lower-case letters"), "{error}");
 }

@@ -1,8 +1,8 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
-//! as it is, `plan` for what is written, `change` for the words between here and the writer, `pods` for fences of a pod label, `reload` for
-//! settings that change.
+//! as it is, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
+//! for fences of a pod label, `reload` for settings that change.
 
 mod affected;
 mod change;
@@ -14,6 +14,7 @@ mod plan;
 mod pods;
 mod reload;
 mod standing;
+mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct State {
     learned: Learned,
     /// Kinds whose first full list has not come yet; until then nothing is planned, because what is missing may only be late.
     unlisted: BTreeSet<Kind>,
+    /// Another replica wrote until a moment ago.
+    taking_over: bool,
     dirty: BTreeSet<ObjectRef>,
     interests: Interests,
     by_fence: BTreeMap<ObjectRef, Work>,
@@ -123,6 +126,7 @@ impl State {
             notices: Vec::new(),
             learned: Learned::default(),
             unlisted: Kind::ALL.into(),
+            taking_over: false,
             dirty: BTreeSet::new(),
             interests: Interests::default(),
             by_fence: BTreeMap::new(),
@@ -143,7 +147,7 @@ impl State {
             Event::Deleted(kind, id) => self.deleted(kind, &id, now),
             Event::Listed(kind) => {
                 if self.unlisted.remove(&kind) && self.unlisted.is_empty() {
-                    self.retry_all_waiting(now);
+                    self.all_listed(now);
                 }
             }
             Event::Called(calls) => self.called(calls, now),

@@ -25,7 +25,11 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
             json!("Often"),
             "spec.image.pullPolicy: expected Always, IfNotPresent or Never, got \"Often\"",
         ),
-        ("/replicaCount", json!(2), "spec.replicaCount: more than one controller is not supported yet; set it to 1"),
+        (
+            "/replicaCount",
+            json!(2),
+            "spec.replicaCount: expected 1, got 2: several controllers need leader election, so set global.misc.enableLeaderElection of the module to \"on\"",
+        ),
         (
             "/args",
             json!(["--enable-leader-election"]),
@@ -92,13 +96,8 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
         ),
         (
             "/module/0/global/misc/enableLeaderElection",
-            json!("on"),
-            "spec.module[0].global.misc.enableLeaderElection: leader election is not supported yet; set it to \"off\" and run one replica",
-        ),
-        (
-            "/module/0/global/misc/enable-leader-election",
-            json!("on"),
-            "spec.module[0].global.misc.enable-leader-election: leader election is not supported yet; set it to \"off\" and run one replica",
+            json!("always"),
+            "spec.module[0].global.misc.enableLeaderElection: expected true or false, got \"always\"",
         ),
         (
             "/module/0/general/managementSelectors",

@@ -117,7 +117,7 @@ impl State {
     }
 
     /// Keeps nothing for a name that means nothing any more.
-    fn tidy(&mut self, id: &ObjectRef, now: Duration) {
+    pub(super) fn tidy(&mut self, id: &ObjectRef, now: Duration) {
         let ours = self.index.find_sidecar(id).is_some_and(|sidecar| sidecar.owner_uid.is_some());
         let known = ours || !self.means_nothing(id);
         let remembered = self.by_fence.get(id).is_some_and(|work| work.standing.remembers_until(now).is_some());

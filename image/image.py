@@ -2,12 +2,14 @@
 """Makes a container image without Docker: files of this machine and the shared libraries they need, no base image.
 
 image.py OUT.tar NAME [--file SRC:DST]... [--bin COMMAND]... [--glob PATTERN]... [--link PATH:TARGET]...
-         [--busybox] [--user UID] [--entrypoint "CMD ARG..."]
+         [--scratch] [--busybox] [--gzip] [--user UID] [--entrypoint "CMD ARG..."] [--label KEY=VALUE]...
 
-The result is a docker-archive with one layer; the same input gives the same bytes.
+The result is one archive that is both an OCI image layout and what `docker load` reads, with one layer. The same input gives the same
+bytes, and so the same digests, which are printed.
 """
 import argparse
 import glob
+import gzip
 import hashlib
 import io
 import json
@@ -20,7 +22,8 @@ import sys
 import tarfile
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-EMPTY_DIRS = ("/tmp", "/etc", "/run", "/var/run", "/var/lib/istio/data", "/etc/istio/proxy")
+OCI = "application/vnd.oci.image."
+EMPTY_DIRS = ("/etc", "/run", "/var/run", "/var/lib/istio/data", "/etc/istio/proxy")
 PASSWD = """root:x:0:0:root:/root:/bin/sh
 istio-proxy:x:1337:1337::/:/bin/sh
 nobody:x:65534:65534::/:/bin/false
@@ -34,8 +37,10 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")
     parser.add_argument("name")
-    for repeated in ("--file", "--bin", "--glob", "--link"):
+    for repeated in ("--file", "--bin", "--glob", "--link", "--label"):
         parser.add_argument(repeated, action="append", default=[])
+    parser.add_argument("--scratch", action="store_true", help="no users and folders but /tmp")
+    parser.add_argument("--gzip", action="store_true", help="smaller to pull, slower to make")
     parser.add_argument("--busybox", action="store_true", help="/bin/sh and the usual small tools")
     parser.add_argument("--user", help="numeric, so that runAsNonRoot can be checked")
     parser.add_argument("--entrypoint")
@@ -110,10 +115,12 @@ def read(path):
 
 def make_layer(args):
     layer = Layer()
-    for folder in EMPTY_DIRS:
-        layer.folder(folder)
-    layer.file("/etc/passwd", PASSWD.encode(), 0o644)
-    layer.file("/etc/group", GROUP.encode(), 0o644)
+    layer.folder("/tmp")
+    if not args.scratch:
+        for folder in EMPTY_DIRS:
+            layer.folder(folder)
+        layer.file("/etc/passwd", PASSWD.encode(), 0o644)
+        layer.file("/etc/group", GROUP.encode(), 0o644)
     for destination, source in sorted(wanted_files(args).items()):
         layer.file(destination, read(source))
     for pair in args.link:
@@ -125,30 +132,63 @@ def make_layer(args):
     return layer.bytes()
 
 
-def main():
-    args = arguments()
-    layer = make_layer(args)
-    digest = hashlib.sha256(layer).hexdigest()
+def to_json(value):
+    return json.dumps(value, sort_keys=True).encode()
+
+
+class Archive:
+    """Blobs by their digest, and what leads to them."""
+
+    def __init__(self, path):
+        self.tar = tarfile.open(path, "w")
+
+    def add(self, name, data):
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(data), 0o644
+        self.tar.addfile(info, io.BytesIO(data))
+
+    def blob(self, media_type, data):
+        digest = hashlib.sha256(data).hexdigest()
+        self.add("blobs/sha256/" + digest, data)
+        return {"mediaType": media_type, "digest": "sha256:" + digest, "size": len(data)}
+
+
+def runtime_config(args):
     runtime = {"Env": ["PATH=" + PATH]}
     if args.entrypoint:
         runtime["Entrypoint"] = args.entrypoint.split()
     if args.user:
         runtime["User"] = args.user
-    config = json.dumps({
-        "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
-        "os": "linux",
-        "config": runtime,
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + digest]},
-    }).encode()
-    config_name = hashlib.sha256(config).hexdigest() + ".json"
-    layer_name = digest + "/layer.tar"
-    manifest = json.dumps([{"Config": config_name, "RepoTags": [args.name], "Layers": [layer_name]}]).encode()
-    with tarfile.open(args.out, "w") as archive:
-        for name, data in ((config_name, config), (layer_name, layer), ("manifest.json", manifest)):
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    print(f"{args.name}: {len(layer) >> 20} MiB")
+    if args.label:
+        runtime["Labels"] = dict(label.split("=", 1) for label in args.label)
+    return runtime
+
+
+def main():
+    args = arguments()
+    layer = make_layer(args)
+    machine = {"architecture": ARCHITECTURES.get(platform.machine(), platform.machine()), "os": "linux"}
+    # Named by what is in it before compression, so that the image's id does not hang on the version of zlib.
+    diff_id = "sha256:" + hashlib.sha256(layer).hexdigest()
+    packed = gzip.compress(layer, 9, mtime=0) if args.gzip else layer
+
+    archive = Archive(args.out)
+    layer_at = archive.blob(OCI + "layer.v1.tar" + ("+gzip" if args.gzip else ""), packed)
+    config_at = archive.blob(OCI + "config.v1+json", to_json(
+        machine | {"config": runtime_config(args), "rootfs": {"type": "layers", "diff_ids": [diff_id]}}))
+    manifest_at = archive.blob(OCI + "manifest.v1+json", to_json(
+        {"schemaVersion": 2, "mediaType": OCI + "manifest.v1+json", "config": config_at, "layers": [layer_at]}))
+    named = {"io.containerd.image.name": args.name, "org.opencontainers.image.ref.name": args.name.rpartition(":")[2]}
+    archive.add("index.json", to_json({
+        "schemaVersion": 2, "mediaType": OCI + "index.v1+json",
+        "manifests": [manifest_at | {"platform": machine, "annotations": named}]}))
+    archive.add("oci-layout", to_json({"imageLayoutVersion": "1.0.0"}))
+    # For `docker load` and tools of its age.
+    path = {at["digest"]: at["digest"].replace("sha256:", "blobs/sha256/") for at in (config_at, layer_at)}
+    archive.add("manifest.json", to_json(
+        [{"Config": path[config_at["digest"]], "RepoTags": [args.name], "Layers": [path[layer_at["digest"]]]}]))
+    archive.tar.close()
+    print(f"{args.name} {manifest_at['digest']} ({len(layer) / 1e6:.1f} MB, {len(packed) / 1e6:.1f} MB to pull)")
 
 
 if __name__ == "__main__":

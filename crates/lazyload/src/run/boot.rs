@@ -1,0 +1,98 @@
+//! `lazyload boot`: the operator. One loop hears, decides and acts; one act at a time.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lazyload_logic::operator::{Event, Operator};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::server;
+use crate::apply::boot::BootWriter;
+use crate::cli::BootArgs;
+use crate::process::clock::Clock;
+use crate::process::exit::BadInput;
+use crate::process::listen::{check, listen};
+use crate::process::readiness::{Awaited, Readiness};
+use crate::process::{logging, signals};
+use crate::watch::boot::watch_installations;
+
+/// Events that wait for the loop at most; the watches wait then.
+const EVENT_QUEUE: usize = 1024;
+
+/// Runs the operator until a signal ends it.
+///
+/// # Errors
+/// The arguments cannot be used, the address cannot be listened on, or the API server cannot be reached.
+pub async fn run(args: BootArgs) -> anyhow::Result<()> {
+    check(&args.listen).map_err(|error| BadInput(format!("--listen: {error}")))?;
+    let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned());
+    let level = logging::start(&level).map_err(|error| BadInput(error.to_string()))?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "operator");
+    let shutdown = signals::shutdown()?;
+    let readiness = Readiness::default();
+    let health = tokio::spawn(server::serve_health(listen(&args.listen)?, readiness.clone(), level, shutdown.clone()));
+
+    let client =
+        kube::Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let (events_tx, events_rx) = mpsc::channel(EVENT_QUEUE);
+    let watches = watch_installations(&client, &events_tx);
+    drop(events_tx);
+    operate(&readiness, &BootWriter::new(client), events_rx, &shutdown).await;
+    shutdown.cancel();
+    drop(watches);
+    health.await.context("the health endpoint ended badly")??;
+    Ok(())
+}
+
+async fn operate(
+    readiness: &Readiness,
+    writer: &BootWriter,
+    mut events: mpsc::Receiver<Event>,
+    shutdown: &CancellationToken,
+) {
+    let clock = Clock::start();
+    let mut operator = Operator::default();
+    let mut awaited: Vec<(&str, Awaited)> =
+        operator.unlisted().iter().map(|kind| (*kind, readiness.awaits(format!("the list of {kind}s")))).collect();
+    loop {
+        while let Ok(event) = events.try_recv() {
+            operator.on(event, clock.now());
+        }
+        awaited.retain(|(kind, _)| operator.unlisted().contains(kind));
+        if let Some(action) = operator.next(clock.now()) {
+            let outcome = tokio::select! {
+                // An act that has begun is finished, but for the longest that one may take.
+                outcome = writer.carry_out(&action) => outcome,
+                () = cancelled_for(shutdown, GRACE) => return,
+            };
+            operator.on(Event::Finished(Box::new(action), outcome), clock.now());
+            if shutdown.is_cancelled() {
+                return;
+            }
+            continue;
+        }
+        let now = clock.now();
+        let wait = operator.next_alarm(now).map(|at| at.saturating_sub(now.monotonic));
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            event = events.recv() => match event {
+                Some(event) => operator.on(event, clock.now()),
+                None => return,
+            },
+            () = tokio::time::sleep(wait.unwrap_or(HEAL_EVERY).max(SHORTEST_WAIT)) => {}
+        }
+    }
+}
+
+/// How often everything is looked at again though nothing was heard.
+const HEAL_EVERY: Duration = Duration::from_secs(600);
+/// Between two looks, whatever the alarm says.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+/// Longest that an act on its way holds up the end.
+const GRACE: Duration = Duration::from_secs(5);
+
+async fn cancelled_for(shutdown: &CancellationToken, time: Duration) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(time).await;
+}

@@ -1,0 +1,192 @@
+//! Owns what is known of SlimeBoots and of the objects made for them, and decides the one next thing to do for each.
+//! Never touches a cluster: an act is carried out elsewhere, and its outcome is an event like any other.
+//! Next: `assess` for the order of things, `rivals` for SlimeBoots that would fight, `status` for what users are told.
+
+mod act;
+mod assess;
+mod kinds;
+mod memory;
+mod object;
+mod rivals;
+mod slime_boot;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub use act::{Act, Action, News, Outcome};
+pub use kinds::{BOOT_KIND, KINDS, KindOf};
+pub use object::Key;
+
+use crate::types::{Now, ObjectRef};
+use assess::Assessment;
+use memory::Memory;
+use object::Actual;
+use slime_boot::Boot;
+
+/// What the operator hears of.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An object as it is stored: a SlimeBoot, or one that carries the label of one.
+    Applied(Box<Value>),
+    /// A SlimeBoot is gone.
+    BootGone(ObjectRef),
+    /// An object is gone, or carries the label no more.
+    Gone(Key),
+    /// All objects of a kind were heard of.
+    Listed(&'static str),
+    /// An act was carried out, or not.
+    Finished(Box<Action>, Outcome),
+}
+
+/// The operator's knowledge.
+#[derive(Debug)]
+pub struct Operator {
+    unlisted: BTreeSet<&'static str>,
+    boots: BTreeMap<ObjectRef, Boot>,
+    /// Objects with the label, and whose they are.
+    objects: BTreeMap<Key, (ObjectRef, Actual)>,
+    memories: BTreeMap<ObjectRef, Memory>,
+}
+
+impl Default for Operator {
+    fn default() -> Self {
+        let kinds = KINDS.iter().map(|kind| kind.kind).chain([BOOT_KIND.kind]);
+        Self { unlisted: kinds.collect(), boots: BTreeMap::new(), objects: BTreeMap::new(), memories: BTreeMap::new() }
+    }
+}
+
+impl Operator {
+    /// Kinds whose first list is awaited; nothing is done before.
+    #[must_use]
+    pub fn unlisted(&self) -> &BTreeSet<&'static str> {
+        &self.unlisted
+    }
+
+    /// Takes news in.
+    pub fn on(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Applied(object) if object.get("kind").is_some_and(|kind| kind == BOOT_KIND.kind) => {
+                self.on_boot(&object, now);
+            }
+            Event::Applied(object) => self.on_object(&object, now),
+            Event::BootGone(id) => {
+                self.boots.remove(&id);
+                self.memories.remove(&id);
+            }
+            Event::Gone(key) => self.on_gone(&key, now),
+            Event::Listed(kind) => {
+                self.unlisted.remove(kind);
+            }
+            Event::Finished(action, outcome) => self.on_finished(*action, outcome, now),
+        }
+    }
+
+    /// The next thing to do, if there is one now. Nothing changes until its outcome is told.
+    #[must_use]
+    pub fn next(&self, now: Now) -> Option<Action> {
+        if !self.unlisted.is_empty() {
+            return None;
+        }
+        self.boots.keys().find_map(|id| {
+            let assessment = self.assess(id, now)?;
+            let act = assessment.act.clone().or_else(|| self.status_act(id, &assessment, now))?;
+            Some(Action { boot: id.clone(), act })
+        })
+    }
+
+    /// When to look again though nothing was heard, in monotonic time.
+    #[must_use]
+    pub fn next_alarm(&self, now: Now) -> Option<Duration> {
+        let status = |id: &ObjectRef| self.memories.get(id)?.status_retry_at.filter(|at| *at > now.monotonic);
+        self.boots.keys().flat_map(|id| [self.assess(id, now).and_then(|seen| seen.alarm), status(id)]).flatten().min()
+    }
+
+    fn assess(&self, id: &ObjectRef, now: Now) -> Option<Assessment> {
+        let boot = self.boots.get(id)?;
+        let memory = self.memories.get(id)?;
+        let rival = boot.installation().and_then(|installation| self.rival(id, boot, installation));
+        Some(assess::View { id, boot, memory, objects: &self.objects, now: now.monotonic }.assess(rival))
+    }
+
+    fn status_act(&self, id: &ObjectRef, assessment: &Assessment, now: Now) -> Option<Act> {
+        let boot = self.boots.get(id).filter(|boot| boot.has_finalizer || !boot.leaving)?;
+        let memory = self.memories.get(id)?;
+        if memory.status_retry_at.is_some_and(|at| at > now.monotonic) {
+            return None;
+        }
+        let (status, news) = status::status(boot, memory, assessment, now.unix_seconds)?;
+        Some(Act::Status { uid: boot.uid.clone(), status, news })
+    }
+
+    fn on_boot(&mut self, object: &Value, now: Now) {
+        let Some((id, boot)) = Boot::of(object) else { return };
+        let known = self.memories.entry(id.clone()).or_insert_with(|| Memory::new(&boot, now.monotonic));
+        if known.uid != boot.uid {
+            *known = Memory::new(&boot, now.monotonic);
+        }
+        if self.boots.get(&id).is_some_and(|before| before.generation != boot.generation) {
+            known.problems.clear();
+        }
+        self.boots.insert(id, boot);
+    }
+
+    fn on_gone(&mut self, key: &Key, now: Now) {
+        let Some((owner, before)) = self.objects.remove(key) else { return };
+        if let Some(memory) = self.memories.get_mut(&owner) {
+            memory.problems.remove(key);
+            memory.redirected(&before.routes, now.monotonic);
+        }
+    }
+
+    fn on_object(&mut self, object: &Value, now: Now) {
+        let Some((key, owner, actual)) = Actual::of(object) else { return };
+        for (id, memory) in &mut self.memories {
+            if *id == owner {
+                memory.found(&key, &actual.uid);
+            } else {
+                memory.inventory.remove(&key);
+            }
+        }
+        let routes = actual.routes.clone();
+        let before = self.objects.insert(key, (owner, actual));
+        if let Some((owner, before)) = before.filter(|(_, before)| before.routes != routes)
+            && let Some(memory) = self.memories.get_mut(&owner)
+        {
+            memory.redirected(&before.routes, now.monotonic);
+        }
+    }
+
+    fn on_finished(&mut self, action: Action, outcome: Outcome, now: Now) {
+        let Action { boot: id, act } = action;
+        let Some(memory) = self.memories.get_mut(&id) else { return };
+        match (act, outcome) {
+            (Act::Finalizer { .. } | Act::Status { .. }, outcome) => {
+                memory.told(&outcome, now.monotonic);
+                if let Outcome::Stored(object) = outcome {
+                    self.on_boot(&object, now);
+                }
+            }
+            (Act::Create { key, body, .. } | Act::Apply { key, body, .. }, Outcome::Stored(object)) => {
+                let Some((_, _, actual)) = Actual::of(&object) else { return };
+                memory.wrote(key, &body, &actual.fingerprint, now.monotonic);
+                self.on_object(&object, now);
+            }
+            (Act::Create { key, body, .. } | Act::Apply { key, body, .. }, outcome) => {
+                memory.failed(key, Some(&body), outcome, now.monotonic);
+            }
+            (Act::Delete { key, .. }, Outcome::Done | Outcome::Stored(_)) => {
+                memory.inventory.remove(&key);
+                memory.problems.remove(&key);
+                memory.written.remove(&key);
+                self.on_gone(&key, now);
+            }
+            (Act::Delete { key, .. }, outcome) => memory.failed(key, None, outcome, now.monotonic),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

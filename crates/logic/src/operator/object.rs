@@ -1,0 +1,128 @@
+//! What the operator remembers of an object.
+
+use std::fmt;
+
+use lazyload_api::names;
+use serde_json::Value;
+
+use super::kinds::{self, KindOf};
+use crate::boot::Routes;
+use crate::checksum::checksum;
+use crate::types::ObjectRef;
+
+/// Kind, namespace and name, in the order in which objects can be deleted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    rank: usize,
+    /// Empty for objects of the cluster.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Key {
+    /// The key of an object of a known kind.
+    #[must_use]
+    pub fn of(object: &Value) -> Option<Self> {
+        let metadata = object.get("metadata")?;
+        let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
+        Self::new(object.get("kind")?.as_str()?, text("namespace"), text("name"))
+    }
+
+    /// The key of an object of that kind, if it is a known one.
+    #[must_use]
+    pub fn new(kind: &str, namespace: &str, name: &str) -> Option<Self> {
+        let (rank, _) = kinds::known(kind)?;
+        let namespace = if kinds::is_of_the_cluster(kind) { "" } else { namespace };
+        Some(Self { rank, namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> KindOf {
+        kinds::KINDS.get(self.rank).copied().unwrap_or(super::BOOT_KIND)
+    }
+
+    /// Whether it sends callers to a global-sidecar.
+    #[must_use]
+    pub fn is_redirection(&self) -> bool {
+        self.kind().kind == "EnvoyFilter" && self.name == names::TO_GLOBAL_SIDECAR
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind().kind;
+        if self.namespace.is_empty() {
+            return write!(f, "{kind} {}", self.name);
+        }
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+/// An object that carries the label of a SlimeBoot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Actual {
+    pub uid: String,
+    /// Changes with everything but the status and what the API server counts.
+    pub fingerprint: String,
+    /// Of a Deployment: what its newest pods still lack; nothing if they are all there, and no others.
+    pub lacks: Option<String>,
+    /// Of a redirection: what it needs at the global-sidecar.
+    pub routes: Routes,
+    /// It is being deleted.
+    pub leaving: bool,
+}
+
+impl Actual {
+    /// Reads an object and whose it is; nothing if it is nobody's.
+    pub(super) fn of(object: &Value) -> Option<(Key, ObjectRef, Self)> {
+        let key = Key::of(object)?;
+        let owner = owner(object)?;
+        let metadata = object.get("metadata")?;
+        let actual = Self {
+            uid: metadata.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            fingerprint: fingerprint(object),
+            lacks: (key.kind().kind == "Deployment").then(|| lacks(object)).flatten(),
+            routes: if key.is_redirection() { Routes::of(object) } else { Routes::default() },
+            leaving: metadata.get("deletionTimestamp").is_some(),
+        };
+        Some((key, owner, actual))
+    }
+}
+
+/// The SlimeBoot that an object's labels name.
+#[must_use]
+pub(super) fn owner(object: &Value) -> Option<ObjectRef> {
+    let labels = object.pointer("/metadata/labels")?;
+    let text = |label: &str| labels.get(label).and_then(Value::as_str);
+    let [name, namespace] = kinds::OWNER_LABELS;
+    Some(ObjectRef::new(text(namespace)?, text(name)?))
+}
+
+fn fingerprint(object: &Value) -> String {
+    let mut object = object.clone();
+    if let Value::Object(fields) = &mut object {
+        fields.remove("status");
+        if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
+            for counted in ["creationTimestamp", "generation", "managedFields", "resourceVersion"] {
+                metadata.remove(counted);
+            }
+        }
+    }
+    checksum(&object.to_string())
+}
+
+fn lacks(deployment: &Value) -> Option<String> {
+    let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let wanted = deployment.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
+    if number("/status/observedGeneration") < number("/metadata/generation") {
+        return Some("not looked at yet by Kubernetes".to_owned());
+    }
+    let (updated, available, all) =
+        (number("/status/updatedReplicas"), number("/status/availableReplicas"), number("/status/replicas"));
+    if updated >= wanted && available >= wanted && all <= updated {
+        return None;
+    }
+    Some(format!("{available} of {wanted} pods available, {updated} of {all} up to date"))
+}

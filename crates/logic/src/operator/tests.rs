@@ -1,0 +1,528 @@
+//! The operator on a cluster in memory: whatever happens in whatever order, nobody is ever sent to what is not there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lazyload_api::names;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::object::owner;
+use super::*;
+
+/// Longest run of acts without news from outside.
+const ACTS: usize = 400;
+
+#[derive(Default)]
+struct World {
+    operator: Operator,
+    store: BTreeMap<Key, Value>,
+    boots: BTreeMap<String, Value>,
+    now: Duration,
+    made: u64,
+    news: Vec<News>,
+    acts: Vec<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self::default();
+        let kinds: Vec<&'static str> = world.operator.unlisted().iter().copied().collect();
+        for kind in kinds {
+            world.hear(Event::Listed(kind));
+        }
+        world
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: self.now, unix_seconds: 1_700_000_000 + i64::try_from(self.now.as_secs()).unwrap() }
+    }
+
+    fn hear(&mut self, event: Event) {
+        self.operator.on(event, self.now());
+    }
+
+    fn identity(&mut self) -> String {
+        self.made += 1;
+        format!("uid-{}", self.made)
+    }
+
+    fn boot(&mut self, name: &str, spec: &Value) {
+        let uid = self.identity();
+        let created = format!("2026-01-01T00:00:{:02}Z", self.boots.len());
+        let boot = self.boots.entry(name.to_owned()).or_insert_with(|| {
+            json!({"apiVersion": names::SLIME_BOOT_API_VERSION, "kind": "SlimeBoot", "metadata": {
+                "namespace": "mesh-operator", "name": name, "uid": uid, "generation": 0, "creationTimestamp": created,
+            }})
+        });
+        if boot["spec"] != *spec {
+            boot["metadata"]["generation"] = json!(boot["metadata"]["generation"].as_i64().unwrap() + 1);
+            boot["spec"] = spec.clone();
+        }
+        let boot = boot.clone();
+        self.hear(Event::Applied(Box::new(boot)));
+    }
+
+    fn remove(&mut self, name: &str) {
+        let Some(boot) = self.boots.get_mut(name) else { return };
+        if boot["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty) {
+            self.boots.remove(name);
+            return self.hear(Event::BootGone(ObjectRef::new("mesh-operator", name)));
+        }
+        boot["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+        let boot = boot.clone();
+        self.hear(Event::Applied(Box::new(boot)));
+    }
+
+    /// Carries out one act, and looks whether all is well.
+    fn step(&mut self) -> bool {
+        let Some(action) = self.operator.next(self.now()) else { return false };
+        let what = action.act.key().map(ToString::to_string).unwrap_or_default();
+        self.acts.push(format!("{} {what}", action.act.name()));
+        let outcome = self.carry_out(&action);
+        self.hear(Event::Finished(Box::new(action), outcome));
+        self.all_is_well();
+        true
+    }
+
+    fn carry_out(&mut self, action: &Action) -> Outcome {
+        let stored = |value: &Value| Outcome::Stored(Box::new(value.clone()));
+        let name = action.boot.name.to_string();
+        match &action.act {
+            Act::Finalizer { present, .. } => {
+                let boot = self.boots.get_mut(&name).unwrap();
+                boot["metadata"]["finalizers"] =
+                    if *present { json!([names::SLIME_BOOT_FINALIZER]) } else { json!([]) };
+                let boot = boot.clone();
+                if !present && boot["metadata"]["deletionTimestamp"].is_string() {
+                    self.boots.remove(&name);
+                    self.hear(Event::BootGone(action.boot.clone()));
+                    return Outcome::Done;
+                }
+                stored(&boot)
+            }
+            Act::Status { status, news, .. } => {
+                self.news.extend(news.clone());
+                let boot = self.boots.get_mut(&name).unwrap();
+                boot["status"] = status.clone();
+                stored(boot)
+            }
+            Act::Create { key, uid, body } => match self.store.get(key) {
+                Some(found) => {
+                    let known = owner(found).is_none() && uid.is_some() && found["metadata"]["uid"] == json!(uid);
+                    if known || owner(found).as_ref() == Some(&action.boot) {
+                        return self.put(key, body);
+                    }
+                    Outcome::Occupied(None)
+                }
+                None => self.put(key, body),
+            },
+            Act::Apply { key, uid, body } => {
+                if self.store.get(key).is_some_and(|found| found["metadata"]["uid"] != json!(uid)) {
+                    return Outcome::Failed("conflict".to_owned());
+                }
+                self.put(key, body)
+            }
+            Act::Delete { key, uid } => {
+                if self.store.get(key).is_some_and(|found| found["metadata"]["uid"] == json!(uid)) {
+                    self.store.remove(key);
+                    self.hear(Event::Gone(key.clone()));
+                }
+                Outcome::Done
+            }
+        }
+    }
+
+    fn put(&mut self, key: &Key, body: &Value) -> Outcome {
+        let before = self.store.get(key).cloned();
+        let uid =
+            before.as_ref().map_or_else(|| self.identity(), |it| it["metadata"]["uid"].as_str().unwrap().to_owned());
+        let mut object = body.clone();
+        object["metadata"]["uid"] = json!(uid);
+        let generation = before.as_ref().map_or(0, |it| it["metadata"]["generation"].as_u64().unwrap());
+        let same = before.as_ref().is_some_and(|it| it["spec"] == body["spec"]);
+        object["metadata"]["generation"] = json!(if same { generation } else { generation + 1 });
+        object["status"] = before.map(|it| it["status"].clone()).unwrap_or_default();
+        self.store.insert(key.clone(), object.clone());
+        self.hear(Event::Applied(Box::new(object.clone())));
+        Outcome::Stored(Box::new(object))
+    }
+
+    /// Kubernetes brings the pods of every Deployment up to date.
+    fn roll_out(&mut self) {
+        let deployments: Vec<Key> = self.store.keys().filter(|key| key.kind().kind == "Deployment").cloned().collect();
+        for key in deployments {
+            let deployment = self.store.get_mut(&key).unwrap();
+            let replicas = deployment["spec"]["replicas"].clone();
+            deployment["status"] = json!({
+                "observedGeneration": deployment["metadata"]["generation"], "replicas": replicas, "updatedReplicas": replicas,
+                "availableReplicas": replicas,
+            });
+            let deployment = deployment.clone();
+            self.hear(Event::Applied(Box::new(deployment)));
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..ACTS {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("no end: {:?}", &self.acts[self.acts.len() - 12..]);
+    }
+
+    /// Until nothing is left to do, with everything that must happen outside.
+    fn converge(&mut self) {
+        for _ in 0..6 {
+            self.roll_out();
+            self.run();
+            self.now += Duration::from_secs(6);
+            self.run();
+        }
+    }
+
+    fn all_is_well(&self) {
+        let redirections: Vec<(&Key, &Value)> = self.store.iter().filter(|(key, _)| key.is_redirection()).collect();
+        let root = redirections.iter().any(|(key, _)| key.namespace == "istio-system");
+        assert!(!root || redirections.len() == 1, "two catch-alls: {:?}", self.acts);
+        for (key, filter) in redirections {
+            for (port, namespace) in targets(filter) {
+                let get = |kind: &str, name: &str| self.store.get(&Key::new(kind, &namespace, name).unwrap());
+                let why = || format!("{key} sends to {port} in {namespace}: {:?}", self.acts);
+                let service = get("Service", "global-sidecar").unwrap_or_else(|| panic!("no Service: {}", why()));
+                let ports = service["spec"]["ports"].as_array().unwrap();
+                assert!(ports.iter().any(|it| it["port"] == json!(port)), "port: {}", why());
+                let config = get("ConfigMap", "global-sidecar").unwrap()["data"]["cfg"].as_str().unwrap();
+                assert!(config.contains(&format!("- {port}\n")), "port list: {}", why());
+                assert!(get("Deployment", "global-sidecar").is_some(), "no Deployment: {}", why());
+                let own =
+                    get("EnvoyFilter", "global-sidecar-routes").unwrap_or_else(|| panic!("no exemption: {}", why()));
+                for host in virtual_hosts(filter) {
+                    assert!(removes(own, port, &host), "{host} loops: {}", why());
+                }
+            }
+        }
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.store.keys().map(ToString::to_string).collect()
+    }
+
+    fn condition(&self, boot: &str, kind: &str) -> Value {
+        let conditions = self.boots[boot]["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
+    }
+}
+
+fn targets(filter: &Value) -> BTreeSet<(u16, String)> {
+    let text = filter.to_string();
+    let words = text.split('"').filter_map(|word| word.strip_prefix("outbound|")?.split_once("||global-sidecar."));
+    words.map(|(port, rest)| (port.parse().unwrap(), rest.split('.').next().unwrap().to_owned())).collect()
+}
+
+fn virtual_hosts(filter: &Value) -> BTreeSet<String> {
+    let patches = filter["spec"]["configPatches"].as_array().unwrap();
+    let hosts = patches
+        .iter()
+        .flat_map(|patch| patch["patch"]["value"]["virtual_hosts"].as_array().cloned().unwrap_or_default());
+    hosts.map(|host| host["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn removes(own: &Value, _port: u16, host: &str) -> bool {
+    own["spec"]["configPatches"].as_array().unwrap().iter().any(|patch| {
+        patch["patch"]["operation"] == "REMOVE" && patch["match"]["routeConfiguration"]["vhost"]["name"] == host
+    })
+}
+
+fn spec(general: &Value) -> Value {
+    json!({
+        "image": {"repository": "example/lazyload"},
+        "module": [{"name": "lazyload", "enable": true, "general": general}],
+        "component": {"globalSidecar": {"enable": true, "sidecarInject": {"enable": true}}},
+    })
+}
+
+fn cluster(ports: &[u16]) -> Value {
+    spec(&json!({"wormholePort": ports}))
+}
+
+fn namespaces(namespaces: &[&str]) -> Value {
+    spec(&json!({"wormholePort": [9080], "globalSidecarMode": "namespace", "namespace": namespaces}))
+}
+
+#[test]
+fn nothing_is_sent_to_a_global_sidecar_that_is_not_there_yet() {
+    let mut world = World::new();
+    world.boot("lazyload", &cluster(&[9080]));
+    world.run();
+    assert_eq!(world.acts[0], "add the finalizer ");
+    assert!(!world.names().contains("EnvoyFilter istio-system/to-global-sidecar"));
+    assert_eq!(world.condition("lazyload", "Ready")["reason"], "Waiting");
+    assert_eq!(world.condition("lazyload", "Progressing")["status"], "True");
+    world.roll_out();
+    world.run();
+    assert!(world.names().contains("EnvoyFilter istio-system/to-global-sidecar"));
+    let ready = world.condition("lazyload", "Ready");
+    assert_eq!(
+        (ready["status"].clone(), ready["reason"].clone(), ready["observedGeneration"].clone()),
+        (json!("True"), json!("Installed"), json!(1))
+    );
+    let acts = world.acts.len();
+    world.converge();
+    assert_eq!(world.acts.len(), acts, "silence costs nothing");
+}
+
+#[test]
+fn a_deleted_slime_boot_takes_the_redirection_first_and_everything_else_after_a_while() {
+    let mut world = World::new();
+    world.boot("lazyload", &cluster(&[9080]));
+    world.converge();
+    world.remove("lazyload");
+    world.acts.clear();
+    world.run();
+    assert_eq!(world.acts[0], "delete EnvoyFilter istio-system/to-global-sidecar");
+    assert!(world.acts[1..].iter().all(|act| !act.starts_with("delete")), "{:?}", world.acts);
+    world.now += Duration::from_secs(6);
+    world.run();
+    assert_eq!(world.names(), BTreeSet::new());
+    assert!(world.boots.is_empty());
+    let deployment = world.acts.iter().position(|act| act == "delete Deployment mesh-operator/global-sidecar").unwrap();
+    let account =
+        world.acts.iter().position(|act| act == "delete ServiceAccount mesh-operator/global-sidecar").unwrap();
+    assert!(deployment < account);
+}
+
+#[test]
+fn a_new_port_is_served_before_it_is_used_and_an_old_one_until_nobody_uses_it() {
+    let mut world = World::new();
+    world.boot("lazyload", &cluster(&[9080, 7000]));
+    world.converge();
+    world.boot("lazyload", &cluster(&[9080, 8000]));
+    world.run();
+    let redirection = Key::new("EnvoyFilter", "istio-system", "to-global-sidecar").unwrap();
+    let ports =
+        |world: &World| targets(&world.store[&redirection]).into_iter().map(|(port, _)| port).collect::<Vec<_>>();
+    assert_eq!(ports(&world), [80, 7000, 9080]);
+    world.roll_out();
+    world.run();
+    assert_eq!(ports(&world), [80, 8000, 9080]);
+    let service = Key::new("Service", "mesh-operator", "global-sidecar").unwrap();
+    assert!(world.store[&service].to_string().contains("7000"));
+    world.now += Duration::from_secs(6);
+    world.run();
+    assert!(!world.store[&service].to_string().contains("7000"));
+}
+
+#[test]
+fn what_is_changed_or_deleted_by_hand_is_repaired_and_a_lost_label_too() {
+    let mut world = World::new();
+    world.boot("lazyload", &cluster(&[9080]));
+    world.converge();
+    let before = world.store.clone();
+    let key = Key::new("Service", "mesh-operator", "global-sidecar").unwrap();
+    world.store.get_mut(&key).unwrap()["spec"]["ports"] = json!([]);
+    let edited = world.store[&key].clone();
+    world.hear(Event::Applied(Box::new(edited)));
+    world.now += Duration::from_secs(3);
+    world.run_unchecked();
+    world.store.get_mut(&key).unwrap()["metadata"]["labels"] = json!({});
+    world.hear(Event::Gone(key.clone()));
+    let deleted = Key::new("ConfigMap", "mesh-operator", "lazyload").unwrap();
+    world.store.remove(&deleted);
+    world.hear(Event::Gone(deleted.clone()));
+    world.now += Duration::from_secs(3);
+    world.converge();
+    assert_eq!(world.store[&key]["spec"], before[&key]["spec"]);
+    assert_eq!(world.store[&key]["metadata"]["labels"], before[&key]["metadata"]["labels"]);
+    assert_eq!(world.store[&deleted]["data"], before[&deleted]["data"]);
+}
+
+#[test]
+fn somebody_elses_object_is_never_touched_and_nothing_is_sent_meanwhile() {
+    let mut world = World::new();
+    let key = Key::new("Service", "mesh-operator", "global-sidecar").unwrap();
+    let theirs = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "mesh-operator", "name": "global-sidecar", "uid": "u"}});
+    world.store.insert(key.clone(), theirs.clone());
+    world.boot("lazyload", &cluster(&[9080]));
+    world.converge();
+    assert_eq!(world.store[&key], theirs);
+    assert!(!world.names().contains("EnvoyFilter istio-system/to-global-sidecar"));
+    let degraded = world.condition("lazyload", "Degraded");
+    assert_eq!((degraded["status"].clone(), degraded["reason"].clone()), (json!("True"), json!("Occupied")));
+    assert!(
+        degraded["message"].as_str().unwrap().starts_with("Service mesh-operator/global-sidecar is there already"),
+        "{degraded}"
+    );
+    world.store.remove(&key);
+    world.now += Duration::from_secs(60);
+    world.converge();
+    assert_eq!(world.condition("lazyload", "Ready")["status"], "True");
+}
+
+#[test]
+fn a_mistake_changes_nothing_and_is_told_by_its_path() {
+    let mut world = World::new();
+    world.boot("lazyload", &cluster(&[9080]));
+    world.converge();
+    let before = world.store.clone();
+    world.boot("lazyload", &spec(&json!({"wormholePort": ["http"]})));
+    world.converge();
+    assert_eq!(world.store, before);
+    let ready = world.condition("lazyload", "Ready");
+    assert_eq!(ready["reason"], "Invalid");
+    assert_eq!(ready["observedGeneration"], 2);
+    assert!(
+        ready["message"].as_str().unwrap().starts_with("spec.module[0].general.wormholePort[0]: expected a port"),
+        "{ready}"
+    );
+    assert_eq!(world.news.last().unwrap().reason, "Invalid");
+    assert!(world.news.last().unwrap().warning);
+}
+
+#[test]
+fn of_two_that_would_fight_the_second_waits_and_begins_when_the_first_is_gone() {
+    let mut world = World::new();
+    world.boot("first", &cluster(&[9080]));
+    world.converge();
+    let mut second = namespaces(&["shop"]);
+    second["module"][0]["name"] = json!("second");
+    second["module"][0]["kind"] = json!("lazyload");
+    world.boot("second", &second);
+    world.converge();
+    let degraded = world.condition("second", "Degraded");
+    assert_eq!(degraded["reason"], "Conflict");
+    let message = degraded["message"].as_str().unwrap();
+    assert!(
+        message.contains("EnvoyFilter istio-system/to-global-sidecar") && message.contains("mesh-operator/first"),
+        "{message}"
+    );
+    assert!(!world.names().contains("Deployment shop/global-sidecar"));
+    world.remove("first");
+    world.converge();
+    assert_eq!(world.condition("second", "Ready")["status"], "True");
+    assert!(world.names().contains("EnvoyFilter shop/to-global-sidecar"));
+    assert!(!world.names().contains("EnvoyFilter istio-system/to-global-sidecar"));
+}
+
+#[test]
+fn two_that_share_nothing_live_side_by_side() {
+    let mut world = World::new();
+    world.boot("first", &namespaces(&["shop"]));
+    let mut second = namespaces(&["bank"]);
+    second["module"][0]["name"] = json!("second");
+    second["module"][0]["kind"] = json!("lazyload");
+    world.boot("second", &second);
+    world.converge();
+    for boot in ["first", "second"] {
+        assert_eq!(world.condition(boot, "Ready")["status"], "True", "{boot}");
+    }
+    world.remove("first");
+    world.converge();
+    assert!(world.store.values().all(|object| object["metadata"]["labels"][names::SLIME_BOOT_LABEL] == "second"));
+    assert_eq!(world.condition("second", "Ready")["status"], "True");
+}
+
+impl World {
+    /// As `run`, while something is broken by hand.
+    fn run_unchecked(&mut self) {
+        for _ in 0..ACTS {
+            let Some(action) = self.operator.next(self.now()) else { return };
+            let outcome = self.carry_out(&action);
+            self.hear(Event::Finished(Box::new(action), outcome));
+        }
+    }
+}
+
+/// What may happen.
+#[derive(Clone, Debug)]
+enum Happening {
+    Says(usize),
+    RollsOut,
+    Passes(u64),
+    Acts(usize),
+    Restarts,
+    IsRemoved,
+}
+
+fn specs() -> Vec<Value> {
+    let dispatches = json!([{"name": "sohu", "domains": ["*.sohu.com"], "cluster": "_GLOBAL_SIDECAR"}, {"name": "rest", "domains": ["*"], "cluster": "PassthroughCluster"}]);
+    let mut with_port = cluster(&[9080]);
+    with_port["component"]["globalSidecar"]["port"] = json!(8888);
+    let mut elsewhere = cluster(&[9080]);
+    elsewhere["module"][0]["general"]["clusterGsNamespace"] = json!("gateways");
+    let mut none = cluster(&[9080]);
+    none["module"][0]["enable"] = json!(false);
+    vec![
+        cluster(&[9080]),
+        cluster(&[9080, 7000]),
+        cluster(&[]),
+        with_port,
+        elsewhere,
+        none,
+        spec(&json!({"wormholePort": [80], "dispatches": dispatches})),
+        spec(&json!({"wormholePort": [9080], "metricSourceType": "prometheus"})),
+        namespaces(&["shop"]),
+        namespaces(&["shop", "bank"]),
+        namespaces(&["bank", "mesh-operator"]),
+        spec(&json!({"wormholePort": ["wrong"]})),
+    ]
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        3 => (0..specs().len()).prop_map(Happening::Says),
+        3 => Just(Happening::RollsOut),
+        2 => (1_u64..7).prop_map(Happening::Passes),
+        6 => (1_usize..30).prop_map(Happening::Acts),
+        1 => Just(Happening::Restarts),
+        1 => Just(Happening::IsRemoved),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_happens_nobody_is_sent_to_what_is_not_there_and_in_the_end_there_is_what_was_said_last(
+        happenings in prop::collection::vec(happening(), 1..16), last in 0..specs().len() - 1
+    ) {
+        let specs = specs();
+        let mut world = World::new();
+        for happening in happenings {
+            match happening {
+                Happening::Says(one) => world.boot("lazyload", &specs[one]),
+                Happening::RollsOut => world.roll_out(),
+                Happening::Passes(seconds) => world.now += Duration::from_secs(seconds),
+                Happening::Acts(count) => {
+                    for _ in 0..count {
+                        world.step();
+                    }
+                }
+                Happening::IsRemoved => world.remove("lazyload"),
+                Happening::Restarts => {
+                    let (store, boots, now, made) = (world.store.clone(), world.boots.clone(), world.now, world.made);
+                    world = World { store, boots, now, made, ..World::new() };
+                    let known: Vec<Value> = world.boots.values().chain(world.store.values()).cloned().collect();
+                    known.into_iter().for_each(|object| world.hear(Event::Applied(Box::new(object))));
+                }
+            }
+        }
+        // One that is being deleted goes first.
+        world.converge();
+        world.converge();
+        world.boot("lazyload", &specs[last]);
+        world.converge();
+        world.converge();
+        let spec: lazyload_api::slime_boot::SlimeBootSpec = serde_json::from_value(specs[last].clone()).unwrap();
+        let wanted = crate::boot::read(&spec).unwrap().installation;
+        let wanted: BTreeSet<String> =
+            wanted.iter().flat_map(crate::boot::desired_objects).filter_map(|body| Some(Key::of(&body)?.to_string())).collect();
+        prop_assert_eq!(world.names(), wanted);
+        prop_assert_eq!(&world.condition("lazyload", "Ready")["status"], "True");
+        world.remove("lazyload");
+        world.converge();
+        world.converge();
+        prop_assert_eq!(world.names(), BTreeSet::new());
+        prop_assert!(world.boots.is_empty());
+    }
+}

@@ -1,0 +1,461 @@
+//! The operator as a process, with the rights that `install-yaml` gives it and no others: the seed's SlimeBoots as printed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::DEADLINE;
+use super::cluster::{Cluster, documents};
+use super::objects::{Objects, name_of};
+use crate::support::running::{Running, free_port};
+use crate::support::waiting::eventually;
+use crate::support::{binary, process, repository};
+
+const KINDS: &[&str] = &[
+    "EnvoyFilter",
+    "Deployment",
+    "Sidecar",
+    "Service",
+    "ConfigMap",
+    "RoleBinding",
+    "ClusterRoleBinding",
+    "Role",
+    "ClusterRole",
+    "ServiceAccount",
+];
+const LABEL: &str = "slime.io/slimeboot";
+
+/// A cluster with a running operator.
+struct Operated {
+    cluster: Cluster,
+    operator: Option<Running>,
+}
+
+impl Operated {
+    async fn start(test: &str) -> Option<Self> {
+        let cluster = Cluster::start(test).await?;
+        cluster.install_istio_crds(&["EnvoyFilter"]).await;
+        for namespace in ["mesh-operator", "istio-system"] {
+            cluster.objects.namespace(namespace).await;
+        }
+        cluster.grant_the_operators_rights().await;
+        let mut operated = Self { cluster, operator: None };
+        operated.start_operator();
+        Some(operated)
+    }
+
+    fn start_operator(&mut self) {
+        let kubeconfig = self.cluster.operators_kubeconfig().display().to_string();
+        let arguments = ["boot".to_owned(), "--listen".to_owned(), format!("127.0.0.1:{}", free_port())];
+        let log = self.log();
+        self.operator =
+            Some(Running::start(&binary::lazyload(), &arguments, &[("KUBECONFIG", kubeconfig)], log).unwrap());
+    }
+
+    fn log(&self) -> PathBuf {
+        self.cluster.folder().join("operator.log")
+    }
+
+    fn objects(&self) -> &Objects {
+        &self.cluster.objects
+    }
+
+    /// What carries the label of this SlimeBoot: `KIND NAMESPACE/NAME`, and the object.
+    async fn made_for(&self, boot: &str) -> BTreeMap<String, Value> {
+        let mut made = BTreeMap::new();
+        for kind in KINDS {
+            for object in self.objects().list(kind).await {
+                if object["metadata"]["labels"][LABEL] == boot {
+                    made.insert(format!("{kind} {}", name_of(&object)), object);
+                }
+            }
+        }
+        made
+    }
+
+    /// Kubernetes brings all pods up to date.
+    async fn roll_out(&self) {
+        for deployment in self.objects().list("Deployment").await {
+            let metadata = &deployment["metadata"];
+            let replicas = deployment["spec"]["replicas"].clone();
+            let status = json!({
+                "observedGeneration": metadata["generation"], "replicas": replicas, "updatedReplicas": replicas,
+                "readyReplicas": replicas, "availableReplicas": replicas,
+            });
+            let text = |field: &str| metadata[field].as_str().unwrap().to_owned();
+            self.objects().merge_status("Deployment", &text("namespace"), &text("name"), status).await;
+        }
+    }
+
+    async fn condition(&self, boot: &str, kind: &str) -> Value {
+        let boot = self.objects().find("SlimeBoot", "mesh-operator", boot).await.unwrap_or_default();
+        let generation = boot["metadata"]["generation"].clone();
+        let conditions = boot["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.into_iter().find(|condition| condition["type"] == kind);
+        found.filter(|condition| condition["observedGeneration"] == generation).unwrap_or_default()
+    }
+
+    /// Waits until the SlimeBoot is ready as it was said last, while Kubernetes does its part.
+    async fn ready(&self, boot: &str) {
+        eventually("the SlimeBoot is ready", DEADLINE, || async {
+            self.roll_out().await;
+            let ready = self.condition(boot, "Ready").await;
+            if ready["status"] == "True" { Ok(()) } else { Err(ready) }
+        })
+        .await;
+    }
+
+    async fn reason(&self, boot: &str, reason: &str) -> Value {
+        eventually(reason, DEADLINE, || async {
+            let ready = self.condition(boot, "Ready").await;
+            if ready["reason"] == reason { Ok(ready) } else { Err(ready) }
+        })
+        .await
+    }
+
+    async fn nothing_is_left(&self, boot: &str) {
+        eventually("nothing is left", DEADLINE, || async {
+            let boots = self.objects().names("SlimeBoot").await;
+            let made: Vec<String> = self.made_for(boot).await.into_keys().collect();
+            if boots.is_empty() && made.is_empty() { Ok(()) } else { Err((boots, made)) }
+        })
+        .await;
+    }
+}
+
+/// A SlimeBoot of the seed as it is printed, its placeholders filled in.
+fn printed(case: &str) -> String {
+    let path = repository().join("crates/logic/tests/boot/golden").join(case).join("given.yaml");
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn printed_boot(case: &str) -> Value {
+    documents(&printed(case)).remove(0)
+}
+
+/// `KIND NAMESPACE/NAME` of what `render` prints, and the objects.
+fn rendered(boot: &Value) -> BTreeMap<String, Value> {
+    let text = process::run_with_input(binary::lazyload(), &["render", "-f", "-"], &boot.to_string()).unwrap();
+    let named = |object: Value| (format!("{} {}", object["kind"].as_str().unwrap(), name_of(&object)), object);
+    documents(&text).into_iter().map(named).collect()
+}
+
+/// Whether everything that is wanted is there; the API server adds defaults.
+fn has(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| there.get(key).is_some_and(|there| has(there, value)))
+        }
+        (Value::Array(there), Value::Array(wanted)) => {
+            there.len() == wanted.len() && there.iter().zip(wanted).all(|(there, wanted)| has(there, wanted))
+        }
+        _ => there == wanted,
+    }
+}
+
+#[tokio::test]
+async fn each_of_the_seeds_slime_boots_becomes_exactly_what_is_rendered_and_leaves_nothing_behind() {
+    let Some(operated) = Operated::start("the seed's SlimeBoots").await else { return };
+    for case in [
+        "the_seeds_cluster_accesslog_example",
+        "the_seeds_cluster_prometheus_example",
+        "the_seeds_namespace_accesslog_example",
+        "the_seeds_namespace_prometheus_example",
+    ] {
+        let boot = printed_boot(case);
+        operated.objects().apply(&boot).await;
+        let waiting = operated.reason("lazyload", "Waiting").await;
+        assert!(waiting["message"].as_str().unwrap().contains("global-sidecar"), "{waiting}");
+        let made: BTreeSet<String> = operated.made_for("lazyload").await.into_keys().collect();
+        assert!(made.iter().all(|name| !name.ends_with("/to-global-sidecar")), "{made:?}");
+        operated.ready("lazyload").await;
+        let made = operated.made_for("lazyload").await;
+        let wanted = rendered(&boot);
+        assert_eq!(made.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>(), "{case}");
+        for (name, wanted) in &wanted {
+            assert!(has(&made[name], wanted), "{case}: {name}: {} lacks something of {wanted}", made[name]);
+        }
+        operated.objects().delete("SlimeBoot", "mesh-operator", "lazyload").await;
+        operated.nothing_is_left("lazyload").await;
+    }
+    let events = operated.objects().list("Event").await;
+    let of =
+        |reason: &str| events.iter().any(|event| event["reason"] == reason && event["regarding"]["name"] == "lazyload");
+    assert!(of("Waiting") && of("Installed") && of("Removing"), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_change_is_followed_with_new_before_old_and_what_is_not_wanted_any_more_goes() {
+    let Some(operated) = Operated::start("a changed SlimeBoot").await else { return };
+    operated.objects().namespace("shop").await;
+    let mut boot = printed_boot("the_seeds_namespace_accesslog_example");
+    operated.objects().apply(&boot).await;
+    operated.ready("lazyload").await;
+
+    boot["spec"]["module"][0]["general"]["namespace"] = json!(["shop"]);
+    boot["spec"]["module"][0]["general"]["wormholePort"] = json!(["7000"]);
+    boot["spec"]["module"][0]["general"]["dispatches"] = json!([{"name": "x", "domains": ["*.x.com"], "cluster": "{{ print \"outbound|80||egress.\" .Values.namespace }}"}]);
+    operated.objects().apply(&boot).await;
+    operated.reason("lazyload", "Waiting").await;
+    let made: BTreeSet<String> = operated.made_for("lazyload").await.into_keys().collect();
+    // The new one is not ready: the old one still serves.
+    assert!(
+        made.contains("EnvoyFilter default/to-global-sidecar") && made.contains("Deployment default/global-sidecar"),
+        "{made:?}"
+    );
+    assert!(
+        !made.contains("EnvoyFilter shop/to-global-sidecar") && made.contains("Deployment shop/global-sidecar"),
+        "{made:?}"
+    );
+    operated.ready("lazyload").await;
+    eventually("the old ones are gone", DEADLINE, || async {
+        operated.roll_out().await;
+        let made = operated.made_for("lazyload").await;
+        let wanted = rendered(&boot);
+        if made.keys().eq(wanted.keys()) { Ok(()) } else { Err(made.into_keys().collect::<Vec<_>>()) }
+    })
+    .await;
+    let made = operated.made_for("lazyload").await;
+    assert!(made["EnvoyFilter shop/to-global-sidecar"].to_string().contains("outbound|80||egress.mesh-operator"));
+
+    // From one for each namespace to one for all, and back to nothing.
+    let boot = printed_boot("the_seeds_cluster_prometheus_example");
+    operated.objects().delete("SlimeBoot", "mesh-operator", "lazyload").await;
+    operated.nothing_is_left("lazyload").await;
+    operated.objects().apply(&boot).await;
+    operated.ready("lazyload").await;
+    operated
+        .objects()
+        .merge(
+            "SlimeBoot",
+            "mesh-operator",
+            "lazyload",
+            json!({"spec": {"module": [{"name": "lazyload", "enable": false}]}}),
+        )
+        .await;
+    eventually("nothing is installed", DEADLINE, || async {
+        let made = operated.made_for("lazyload").await;
+        if made.is_empty() { Ok(()) } else { Err(made.into_keys().collect::<Vec<_>>()) }
+    })
+    .await;
+    operated.reason("lazyload", "NothingToInstall").await;
+}
+
+#[tokio::test]
+async fn what_is_changed_by_hand_is_repaired_also_by_an_operator_that_was_away() {
+    let Some(mut operated) = Operated::start("drift").await else { return };
+    let boot = printed_boot("the_seeds_cluster_accesslog_example");
+    operated.objects().apply(&boot).await;
+    operated.ready("lazyload").await;
+    let wanted = rendered(&boot);
+    let repaired = async |operated: &Operated| {
+        eventually("everything is repaired", DEADLINE, || async {
+            operated.roll_out().await;
+            let made = operated.made_for("lazyload").await;
+            let lacking: Vec<&String> = wanted
+                .iter()
+                .filter(|(name, wanted)| made.get(*name).is_none_or(|there| !has(there, wanted)))
+                .map(|it| it.0)
+                .collect();
+            if lacking.is_empty() && made.len() == wanted.len() { Ok(()) } else { Err(format!("{lacking:?}")) }
+        })
+        .await;
+    };
+    let damage = async |objects: &Objects| {
+        let ports = json!({"spec": {"ports": [{"name": "http-1", "port": 1, "targetPort": 1}]}});
+        objects.merge("Service", "mesh-operator", "global-sidecar", ports).await;
+        objects.merge("ConfigMap", "mesh-operator", "lazyload", json!({"data": {"cfg": "{}"}})).await;
+        objects.label("Deployment", "mesh-operator", "lazyload", LABEL, None).await;
+        objects.merge("EnvoyFilter", "istio-system", "to-global-sidecar", json!({"spec": {"configPatches": []}})).await;
+        objects.delete("ClusterRole", "", "global-sidecar.mesh-operator").await;
+        objects.delete("Sidecar", "mesh-operator", "global-sidecar").await;
+    };
+    damage(operated.objects()).await;
+    repaired(&operated).await;
+    operated.operator.take().unwrap().kill().unwrap();
+    damage(operated.objects()).await;
+    operated.start_operator();
+    repaired(&operated).await;
+    // Silence costs nothing: no write without a reason.
+    operated.ready("lazyload").await;
+    let versions = |made: BTreeMap<String, Value>| -> Vec<Value> {
+        made.into_values().map(|it| it["metadata"]["resourceVersion"].clone()).collect()
+    };
+    let before = versions(operated.made_for("lazyload").await);
+    operated.objects().label("SlimeBoot", "mesh-operator", "lazyload", "touched", Some("yes")).await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(versions(operated.made_for("lazyload").await), before);
+}
+
+#[tokio::test]
+async fn the_redirection_goes_first_and_nothing_else_before_it_is_gone() {
+    let Some(operated) = Operated::start("removal").await else { return };
+    operated.objects().apply(&printed_boot("the_seeds_cluster_accesslog_example")).await;
+    operated.ready("lazyload").await;
+    let hold = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+    operated.objects().merge("EnvoyFilter", "istio-system", "to-global-sidecar", hold(json!(["test/hold"]))).await;
+    let before: Vec<String> = operated.made_for("lazyload").await.into_keys().collect();
+    operated.objects().delete("SlimeBoot", "mesh-operator", "lazyload").await;
+    let removing = operated.reason("lazyload", "Removing").await;
+    assert_eq!(removing["message"], "EnvoyFilter istio-system/to-global-sidecar is being deleted");
+    assert_eq!(operated.made_for("lazyload").await.into_keys().collect::<Vec<_>>(), before);
+    operated.objects().merge("EnvoyFilter", "istio-system", "to-global-sidecar", hold(json!([]))).await;
+    eventually("the redirection is gone, the rest waits for the proxies", DEADLINE, || async {
+        let made: BTreeSet<String> = operated.made_for("lazyload").await.into_keys().collect();
+        if made.len() == before.len() - 1 && !made.contains("EnvoyFilter istio-system/to-global-sidecar") {
+            Ok(())
+        } else {
+            Err(made)
+        }
+    })
+    .await;
+    operated.nothing_is_left("lazyload").await;
+}
+
+#[tokio::test]
+async fn somebody_elses_object_stays_as_it_is_and_the_condition_says_so() {
+    let Some(operated) = Operated::start("a foreign object").await else { return };
+    let theirs = operated
+        .objects()
+        .apply(&json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "mesh-operator", "name": "global-sidecar"}, "data": {"mine": "yes"},
+        }))
+        .await;
+    operated.objects().apply(&printed_boot("the_seeds_cluster_accesslog_example")).await;
+    let occupied = operated.reason("lazyload", "Occupied").await;
+    let message = occupied["message"].as_str().unwrap();
+    assert!(message.starts_with("ConfigMap mesh-operator/global-sidecar is there already and not ours"), "{message}");
+    operated.roll_out().await;
+    assert_eq!(operated.objects().find("ConfigMap", "mesh-operator", "global-sidecar").await.unwrap(), theirs);
+    assert!(!operated.made_for("lazyload").await.contains_key("EnvoyFilter istio-system/to-global-sidecar"));
+    // Handed over by its labels.
+    operated.objects().label("ConfigMap", "mesh-operator", "global-sidecar", LABEL, Some("lazyload")).await;
+    operated
+        .objects()
+        .label("ConfigMap", "mesh-operator", "global-sidecar", "slime.io/slimeboot-namespace", Some("mesh-operator"))
+        .await;
+    operated.ready("lazyload").await;
+    operated.objects().delete("SlimeBoot", "mesh-operator", "lazyload").await;
+    operated.nothing_is_left("lazyload").await;
+}
+
+#[tokio::test]
+async fn of_two_slime_boots_that_would_fight_the_second_waits() {
+    let Some(operated) = Operated::start("two SlimeBoots").await else { return };
+    let first = printed_boot("the_seeds_cluster_accesslog_example");
+    operated.objects().apply(&first).await;
+    operated.ready("lazyload").await;
+    let before = operated.made_for("lazyload").await;
+    let mut second = printed_boot("the_seeds_namespace_accesslog_example");
+    second["metadata"]["name"] = json!("second");
+    second["spec"]["module"][0]["name"] = json!("second");
+    operated.objects().apply(&second).await;
+    let conflict = operated.reason("second", "Conflict").await;
+    assert!(conflict["message"].as_str().unwrap().contains("mesh-operator/lazyload"), "{conflict}");
+    assert!(operated.made_for("second").await.is_empty());
+    assert_eq!(operated.made_for("lazyload").await, before);
+    operated.objects().delete("SlimeBoot", "mesh-operator", "lazyload").await;
+    operated.ready("second").await;
+}
+
+/// What users get wrong: where, what they write, and how the condition begins.
+fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
+    let dispatch = |dispatch: Value| json!([dispatch]);
+    vec![
+        ("/image", json!(null), "spec.image.repository"),
+        ("/image/pullPolicy", json!("Sometimes"), "spec.image.pullPolicy"),
+        ("/namespace", json!("Mesh"), "spec.namespace"),
+        ("/istioNamespace", json!("istio_system"), "spec.istioNamespace"),
+        ("/replicaCount", json!(3), "spec.replicaCount"),
+        ("/args", json!(["--enable-leader-election"]), "spec.args"),
+        ("/env", json!([{"name": ["x"]}]), "spec.env"),
+        ("/volumes", json!([{"hostPath": "/x"}]), "spec.volumes"),
+        ("/containers", json!({"slime": {"volumeMounts": [{"name": ["x"]}]}}), "spec.containers.slime.volumeMounts"),
+        ("/resources", json!({"limits": "much"}), "spec.resources"),
+        ("/module/0/name", json!("Lazy Load"), "spec.module[0].name"),
+        ("/module/0/name", json!("global-sidecar"), "spec.module[0].name"),
+        ("/module/0/kind", json!("limiter"), "spec.module[0].kind"),
+        ("/module/0/enable", json!("perhaps"), "spec.module[0].enable"),
+        ("/module/0/general/wormholePort", json!(["http"]), "spec.module[0].general.wormholePort[0]"),
+        ("/module/0/general/wormholePort", json!([70000]), "spec.module[0].general.wormholePort[0]"),
+        ("/module/0/general/wormholePort", json!([15001]), "spec.component.globalSidecar"),
+        ("/module/0/general/autoFence", json!("sure"), "spec.module[0].general.autoFence"),
+        ("/module/0/general/globalSidecarMode", json!("namespace"), "spec.module[0].global.misc.globalSidecarMode"),
+        ("/module/0/general/metricSourceType", json!("guess"), "spec.module[0].general.metricSourceType"),
+        ("/module/0/general/proxyVersion", json!("1.("), "spec.module[0].general.proxyVersion"),
+        (
+            "/module/0/general/dispatches",
+            dispatch(json!({"name": "a", "domains": ["x.com"]})),
+            "spec.module[0].general.dispatches[0].cluster",
+        ),
+        (
+            "/module/0/general/dispatches",
+            dispatch(json!({"name": "a", "domains": ["x.com"], "cluster": "{{ .Values.foo }}"})),
+            "spec.module[0].general.dispatches[0].cluster: dispatch \"a\": .Values.foo",
+        ),
+        (
+            "/module/0/general/dispatches",
+            dispatch(json!({"name": "a", "domains": ["x.com"], "cluster": "outbound|x||y"})),
+            "spec.module[0].general.dispatches[0].cluster",
+        ),
+        (
+            "/module/0/general/dispatches",
+            dispatch(json!({"name": "a", "domains": ["*x*"], "cluster": "c"})),
+            "spec.module[0].general.dispatches[0].domains[0]",
+        ),
+        (
+            "/module/0/general/dispatches",
+            dispatch(json!({"name": "a", "domains": ["x.com", "X.com"], "cluster": "c"})),
+            "spec.module[0].general.dispatches[0].domains",
+        ),
+        (
+            "/module/0/general/dispatches",
+            dispatch(json!({"name": "allow_any", "domains": ["x.com"], "cluster": "c"})),
+            "spec.module[0].general.dispatches[0].name",
+        ),
+        (
+            "/module/0/general/dispatches",
+            dispatch(json!({"name": "a", "domainRegex": "(", "cluster": "c"})),
+            "spec.module[0].general.dispatches[0].domainRegex",
+        ),
+        ("/component/globalSidecar/type", json!("many"), "spec.component.globalSidecar.type"),
+        (
+            "/component/globalSidecar/sidecarInject/enable",
+            json!(false),
+            "spec.component.globalSidecar.sidecarInject.enable",
+        ),
+        (
+            "/component/globalSidecar/sidecarInject/mode",
+            json!("namespace"),
+            "spec.component.globalSidecar.sidecarInject.mode",
+        ),
+        ("/component/globalSidecar/probePort", json!(9080), "spec.component.globalSidecar.probePort"),
+        ("/component/globalSidecar/replicas", json!(0), "spec.component.globalSidecar.replicas"),
+    ]
+}
+
+#[tokio::test]
+async fn each_of_thirty_mistakes_gives_a_condition_and_changes_nothing_that_works() {
+    let Some(operated) = Operated::start("mistakes").await else { return };
+    let right = printed_boot("the_seeds_cluster_accesslog_example");
+    operated.objects().apply(&right).await;
+    operated.ready("lazyload").await;
+    let before = operated.made_for("lazyload").await;
+    let mistakes = mistakes();
+    assert!(mistakes.len() >= 30);
+    for (pointer, value, begins) in mistakes {
+        let mut wrong = right.clone();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        wrong["spec"].pointer_mut(parent).unwrap()[key] = value;
+        operated.objects().apply(&wrong).await;
+        let invalid = operated.reason("lazyload", "Invalid").await;
+        let message = invalid["message"].as_str().unwrap();
+        assert!(message.starts_with(begins), "{pointer}: {message}");
+        let degraded = operated.condition("lazyload", "Degraded").await;
+        assert_eq!(degraded["status"], "True");
+    }
+    assert_eq!(operated.made_for("lazyload").await, before);
+    operated.objects().apply(&right).await;
+    operated.ready("lazyload").await;
+}

@@ -1,0 +1,155 @@
+//! The Helm chart: what it prints is what `lazyload install-yaml` prints, and its values do what they say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::apiserver::cluster::{cache, documents};
+use crate::support::process::{run, run_with_input};
+use crate::support::{binary, can_run, repository};
+
+/// Every toggle on, and a SlimeBoot.
+const EVERYTHING: &str = r#"
+image: {tag: "9", pullPolicy: Never}
+logLevel: debug
+tolerations: [{operator: Exists}]
+podDisruptionBudget: {enabled: true}
+podMonitor: {enabled: true, labels: {release: monitoring}}
+prometheusRule: {enabled: true}
+dashboard: {enabled: true}
+slimeBoot:
+  enabled: true
+  spec:
+    module: [{name: lazyload, kind: lazyload, enable: true, general: {wormholePort: ["9080"]}}]
+    component: {globalSidecar: {enable: true, sidecarInject: {enable: true, labels: {sidecar.istio.io/inject: "true"}}}}
+"#;
+
+/// Helm, built where it is missing; `None` if that cannot be.
+pub fn helm(test: &str) -> Option<PathBuf> {
+    static HELM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let helm = HELM.get_or_init(|| {
+        let helm = cache().join("bin/helm");
+        if !helm.exists() {
+            let script = repository().join("testbed/cluster.sh");
+            run(script, &["build", "--only", "helm"]).map_err(|error| error.to_string())?;
+        }
+        Ok(helm)
+    });
+    can_run(test, helm.as_ref().err().map(String::as_str)).then(|| helm.clone().ok()).flatten()
+}
+
+fn chart() -> String {
+    repository().join("charts/lazyload").display().to_string()
+}
+
+fn template(helm: &PathBuf, namespace: &str, values: &str, options: &[&str]) -> anyhow::Result<Vec<Value>> {
+    let chart = chart();
+    let arguments = [&["template", "lazyload", &chart, "-n", namespace, "-f", "-"], options].concat();
+    Ok(documents(&run_with_input(helm, &arguments, values)?))
+}
+
+/// By kind, namespace and name.
+fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
+    let name = |object: &Value| {
+        let metadata = &object["metadata"];
+        format!("{} {} {}", object["kind"], metadata["namespace"], metadata["name"])
+    };
+    objects.into_iter().map(|object| (name(&object), object)).collect()
+}
+
+#[test]
+fn helm_finds_nothing_to_complain_of() {
+    let Some(helm) = helm("helm_finds_nothing_to_complain_of") else { return };
+    for values in ["{}", EVERYTHING] {
+        let linted = run_with_input(&helm, &["lint", "--strict", &chart(), "-f", "-"], values).unwrap();
+        assert!(!linted.contains("[WARNING]") && !linted.contains("[ERROR]"), "{linted}");
+    }
+}
+
+#[test]
+fn the_chart_installs_what_install_yaml_prints() {
+    let Some(helm) = helm("the_chart_installs_what_install_yaml_prints") else { return };
+    let mut printed = by_name(documents(&run(binary::lazyload(), &["install-yaml"]).unwrap()));
+    // Helm makes it.
+    assert!(printed.remove(r#""Namespace" null "mesh-operator""#).is_some());
+    let installed = template(&helm, "mesh-operator", "{}", &["--include-crds", "--no-hooks"]).unwrap();
+    assert_eq!(by_name(installed), printed);
+    let elsewhere = run(binary::lazyload(), &["install-yaml", "--namespace", "ops", "--image", "a/b:9"]).unwrap();
+    let mut elsewhere = by_name(documents(&elsewhere));
+    assert!(elsewhere.remove(r#""Namespace" null "ops""#).is_some());
+    let values = "image: {repository: a/b, tag: \"9\"}";
+    let installed = template(&helm, "ops", values, &["--include-crds", "--no-hooks"]).unwrap();
+    assert_eq!(by_name(installed), elsewhere);
+}
+
+#[test]
+fn every_toggle_adds_its_object_and_nothing_else_changes() {
+    let Some(helm) = helm("every_toggle_adds_its_object_and_nothing_else_changes") else { return };
+    let kinds = |objects: &BTreeMap<String, Value>| -> BTreeSet<String> { objects.keys().cloned().collect() };
+    let few = by_name(template(&helm, "ops", "{}", &[]).unwrap());
+    let all = by_name(template(&helm, "ops", EVERYTHING, &[]).unwrap());
+    let more: Vec<String> = kinds(&all).difference(&kinds(&few)).cloned().collect();
+    assert_eq!(
+        more,
+        [
+            r#""ConfigMap" "ops" "lazyload-dashboard""#,
+            r#""PodDisruptionBudget" "ops" "global-sidecar""#,
+            r#""PodMonitor" "ops" "lazyload""#,
+            r#""PrometheusRule" "ops" "lazyload""#,
+            r#""SlimeBoot" "ops" "lazyload""#,
+        ]
+    );
+    let boot = &all[r#""SlimeBoot" "ops" "lazyload""#]["spec"];
+    assert_eq!(
+        (&boot["namespace"], &boot["image"]["tag"], &boot["image"]["pullPolicy"]),
+        (&"ops".into(), &"9".into(), &"Never".into())
+    );
+    let pod = &all[r#""Deployment" "ops" "slime-boot""#]["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], "docker.io/slimeio/slime-lazyload:9");
+    assert_eq!(pod["containers"][0]["env"][0]["value"], "debug");
+    assert_eq!(pod["tolerations"][0]["operator"], "Exists");
+    // What the chart hands over is a SlimeBoot that can be installed.
+    let text = all[r#""SlimeBoot" "ops" "lazyload""#].to_string();
+    run_with_input(binary::lazyload(), &["render", "-f", "-"], &text).unwrap();
+    let hooks = |objects: &BTreeMap<String, Value>| objects.keys().filter(|name| name.contains("Job")).count();
+    let without = template(&helm, "ops", "{crds: {upgrade: false}, uninstall: {enabled: false}}", &[]).unwrap();
+    assert_eq!((hooks(&few), hooks(&by_name(without))), (2, 0));
+}
+
+#[test]
+fn a_wrong_value_is_refused_by_its_path() {
+    let Some(helm) = helm("a_wrong_value_is_refused_by_its_path") else { return };
+    for (values, path) in [
+        ("logLevel: loud", "/logLevel"),
+        ("slimeBoot: {enabled: true}", "/slimeBoot/spec"),
+        ("slimeBoot: {enabled: true, spec: {module: []}}", "/slimeBoot/spec/module"),
+        ("nonsense: 1", "nonsense"),
+        ("image: {pullPolicy: Sometimes}", "/image/pullPolicy"),
+        ("uninstall: {timeoutSeconds: 1}", "/uninstall/timeoutSeconds"),
+        ("podDisruptionBudget: {maxUnavailable: some}", "/podDisruptionBudget/maxUnavailable"),
+    ] {
+        let refused = template(&helm, "ops", values, &[]).unwrap_err().to_string();
+        assert!(refused.contains(path), "{values}: {refused}");
+    }
+}
+
+#[test]
+fn alerts_and_dashboard_ask_only_for_metrics_that_exist() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
+    let names = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|char: char| !(char.is_ascii_lowercase() || char == '_'));
+        words.filter(|word| word.starts_with("lazyload_")).map(str::to_owned).collect()
+    };
+    let documented = names(&read("docs/reference/metrics.md"));
+    let dashboard = read("charts/lazyload/files/dashboard.json");
+    let panels: Value = serde_json::from_str(&dashboard).unwrap();
+    assert!(panels["panels"].as_array().is_some_and(|panels| panels.len() > 5));
+    for (file, least, text) in [("alerts", 5, read("charts/lazyload/files/alerts.yaml")), ("dashboard", 15, dashboard)]
+    {
+        let asked = names(&text);
+        assert!(asked.len() >= least, "{file}: {asked:?}");
+        assert_eq!(asked.difference(&documented).collect::<Vec<_>>(), Vec::<&String>::new(), "{file}");
+    }
+}
