@@ -98,7 +98,7 @@ impl Drop for Installation<'_> {
 
 /// Leaves the mesh without the product, also after a run that was broken off: the filters first, so that nothing is sent to a
 /// global-sidecar that is going.
-fn remove(testbed: &Testbed) {
+pub fn remove(testbed: &Testbed) {
     let filter = ["-n", "istio-system", "delete", "envoyfilter", "to-global-sidecar", "--ignore-not-found"];
     let unlabel = ["label", "services", "--all", "-n", "default", "slime.io/serviceFenced-"];
     let removed = [
