@@ -127,6 +127,8 @@ pub fn remove(testbed: &Testbed) {
             "--timeout=60s",
         ]),
         testbed.kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s"]),
+        // Of the whole cluster: the operator leaves alone what it did not make.
+        testbed.kubectl(&["delete", "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/part-of=lazyload"]),
         testbed.kubectl(&["wait", "--for=delete", "sidecars", "--all", "-n", "default", "--timeout=60s"]),
     ];
     for failed in removed.into_iter().filter_map(Result::err) {
