@@ -31,12 +31,7 @@ pub struct Admin {
 /// # Errors
 /// The listener fails.
 pub async fn serve(listener: TcpListener, admin: Admin, shutdown: CancellationToken) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/modules/livez", any(|| async { "Healthy!" }))
-        .route("/modules/readyz", any(readyz))
-        .route("/metrics", get(metrics))
-        .route("/log/slime", get(level_help).put(set_level).post(set_level))
-        .with_state(admin);
+    let router = health().route("/metrics", get(metrics)).with_state(admin);
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
@@ -51,12 +46,15 @@ pub async fn serve_health(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let admin = Admin { readiness, metrics: Arc::default(), level: Some(level) };
-    let router = Router::new()
+    axum::serve(listener, health().with_state(admin)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// Health and the log level: what every process has.
+fn health() -> Router<Admin> {
+    Router::new()
         .route("/modules/livez", any(|| async { "Healthy!" }))
         .route("/modules/readyz", any(readyz))
         .route("/log/slime", get(level_help).put(set_level).post(set_level))
-        .with_state(admin);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 /// Serves metrics alone, for the address that the original had for them.

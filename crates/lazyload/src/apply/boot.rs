@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -128,9 +129,7 @@ impl BootWriter {
         else {
             return Ok(Outcome::Stored(Box::new(value)));
         };
-        let version = stored.metadata.resource_version.clone();
-        let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version, "managedFields": managed_fields}}));
-        api.patch(&key.name, &PatchParams::default(), &patch).await?;
+        self.set_managers(key, &stored, managed_fields).await?;
         applied(api.patch(&key.name, &params(), &Patch::Apply(&body)).await)
     }
 
@@ -140,13 +139,23 @@ impl BootWriter {
         else {
             return applied(Ok(created));
         };
-        let version = created.metadata.resource_version.clone();
-        let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version, "managedFields": managed_fields}}));
-        match self.of(key).patch(&key.name, &PatchParams::default(), &patch).await {
+        match self.set_managers(key, &created, managed_fields).await {
             // Somebody wrote in between; the next write of ours does it.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => applied(Ok(created)),
             other => applied(other),
         }
+    }
+
+    /// Says who owns which field of an object; refused if somebody wrote it since.
+    async fn set_managers(
+        &self,
+        key: &Key,
+        seen: &DynamicObject,
+        managers: Vec<ManagedFieldsEntry>,
+    ) -> kube::Result<DynamicObject> {
+        let metadata = json!({"resourceVersion": seen.metadata.resource_version, "managedFields": managers});
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        self.of(key).patch(&key.name, &PatchParams::default(), &patch).await
     }
 
     async fn tell(&self, boot: &ObjectRef, uid: &str, news: &News) {

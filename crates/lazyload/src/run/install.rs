@@ -34,6 +34,7 @@ mod tests {
         let operator: Vec<_> = others.into_iter().filter(|object| object["kind"] != "Namespace").collect();
         let text = |objects: &[_]| documents::write(objects).unwrap();
         vec![
+            ("deploy/crds.yaml", text(&lazyload_logic::boot::crds().unwrap())),
             ("deploy/install.yaml", text(&objects)),
             ("charts/lazyload/crds/crds.yaml", text(&crds)),
             ("charts/lazyload/files/operator.yaml", text(&operator)),
@@ -41,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn the_install_yaml_in_deploy_and_the_charts_copies_are_those_of_this_version() {
+    fn the_manifests_in_deploy_and_in_the_chart_are_those_of_this_version() {
         for (path, text) in generated() {
             let full = format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
             if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -50,7 +51,7 @@ mod tests {
             let kept = std::fs::read_to_string(&full).unwrap();
             assert!(
                 kept == text,
-                "{path} differs from `lazyload install-yaml`: run this test with UPDATE_GOLDEN=1 and review the change"
+                "{path} differs from what `lazyload crds` and `lazyload install-yaml` print: run this test with UPDATE_GOLDEN=1 and review the change"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! `lazyload uninstall`: takes lazyload out of the mesh in the order that fails no request, and leaves CRDs, fences and operator.
+//! `lazyload uninstall`: takes lazyload out of the mesh, what hides services first, and leaves CRDs, fences and operator.
 //!
 //! What hides services goes while unknown hosts are still served by the global-sidecar: first whoever would put it back, then the
 //! Sidecars, then, by the operator, what the SlimeBoots stand for. Deployments and Sidecars are those that carry our names; see contract 5.8.
@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pre
 use kube::{Api, Client, ResourceExt as _};
 use lazyload_api::istio::Sidecar;
 use lazyload_api::names;
-use lazyload_logic::operator::BOOT_KIND;
+use lazyload_logic::operator::{BOOT_KIND, SETTLE};
 use serde_json::json;
 
 use crate::apply::boot::resource;
@@ -22,8 +22,6 @@ use crate::process::logging;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long proxies get to follow when their Sidecars are gone: istiod collects changes and pushes them.
-const SETTLE: Duration = Duration::from_secs(5);
 
 /// Removes every SlimeBoot of the cluster.
 ///

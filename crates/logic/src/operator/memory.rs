@@ -12,9 +12,9 @@ use crate::checksum::checksum;
 
 /// First and longest wait before an act that failed is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// After a redirection changed, proxies get this long to follow before what the old one needed goes. istiod gathers changes for at most
+/// After a redirection or a Sidecar changed, proxies get this long to follow before what the old one needed goes. istiod gathers changes for at most
 /// 10 s while more of them come, and pushes within a second if not.
-pub(super) const SETTLE: Duration = Duration::from_secs(5);
+pub const SETTLE: Duration = Duration::from_secs(5);
 /// Between two repairs of one object, so that somebody who changes it all the time costs little.
 pub(super) const REPAIR_PAUSE: Duration = Duration::from_secs(2);
 

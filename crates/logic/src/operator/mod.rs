@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub use act::{Act, Action, News, Outcome};
 pub use kinds::{BOOT_KIND, KINDS, KindOf};
+pub use memory::SETTLE;
 pub use object::Key;
 
 use crate::types::{Now, ObjectRef};
