@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -109,5 +110,28 @@ func TestCurl(t *testing.T) {
 	}
 	if code := curl([]string{"-s", "-m", "2", "http://127.0.0.1:1/"}, &out, &complaints); code != curlConnect {
 		t.Error(code)
+	}
+}
+
+func TestTalkIsAnsweredMessageByMessageAndOnlyOverHTTP2(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc(talkPath, newEcho("details", "", nil).talk)
+	server := httptest.NewUnstartedServer(mux)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	defer server.Close()
+	for _, messages := range []string{"1", "5"} {
+		recorder := httptest.NewRecorder()
+		handleGRPC(recorder, httptest.NewRequest("GET", "/grpc?url="+server.URL+"&messages="+messages, nil))
+		var c call
+		if err := json.Unmarshal(recorder.Body.Bytes(), &c); err != nil || c.Error != "" || c.GRPC != "0" || strconv.Itoa(c.Messages) != messages {
+			t.Errorf("%s messages: %v %+v", messages, err, c)
+		}
+	}
+	response, err := http.Post(server.URL+talkPath, "application/grpc", nil)
+	if err != nil || response.StatusCode != http.StatusHTTPVersionNotSupported {
+		t.Errorf("HTTP/1.1: %v %v", response, err)
 	}
 }

@@ -5,7 +5,7 @@
 //	CALLS_ON  path prefix whose requests make CALLS
 //	CALLS     comma-separated URLs, called one after the other; their answers are embedded
 //
-// Every other path echoes the request as it arrived. /fetch, /load, /load/start, /load/stop and /probe make the pod a client
+// Every other path echoes the request as it arrived; talkPath is gRPC and does so for each message. /fetch, /grpc, /load, /load/start, /load/stop and /probe make the pod a client
 // (see README.md of the testbed). Called as `curl` it is a small look-alike of curl.
 package main
 
@@ -34,7 +34,9 @@ func serve() {
 	app := newEcho(os.Getenv("NAME"), os.Getenv("CALLS_ON"), list(os.Getenv("CALLS")))
 	mux.Handle("/", app)
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	mux.HandleFunc(talkPath, app.talk)
 	mux.HandleFunc("/fetch", handleFetch)
+	mux.HandleFunc("/grpc", handleGRPC)
 	mux.HandleFunc("/probe", handleProbe)
 	loads := newLoads()
 	mux.HandleFunc("/load", loads.run)

@@ -51,16 +51,10 @@ pub const SLIME_APP_METADATA: &str = "SLIME_APP";
 /// Value of [`SLIME_APP_METADATA`].
 pub const SLIME_APP_VALUE: &str = "LAZYLOAD_GLOBAL_SIDECAR";
 
-/// Virtual host of the fallback: domain `*`, to the global-sidecar.
+/// Virtual host of the fallback: what the Service `global-sidecar` has in proxies, widened to all hosts.
 pub const FALLBACK_VIRTUAL_HOST: &str = "allow_all";
-/// Istio's catch-all where unknown destinations are allowed.
-pub const ISTIO_ALLOW_ANY: &str = "allow_any";
-/// Istio's catch-all where only registered destinations are allowed.
-pub const ISTIO_BLOCK_ALL: &str = "block_all";
-/// What [`ISTIO_ALLOW_ANY`] is called in the global-sidecar's own proxy.
-pub const KEPT_ALLOW_ANY: &str = "allow_any_new";
-/// What [`ISTIO_BLOCK_ALL`] is called in the global-sidecar's own proxy.
-pub const KEPT_BLOCK_ALL: &str = "block_all_new";
+/// Istio's catch-alls in each of its outbound modes.
+pub const ISTIO_CATCH_ALLS: [&str; 3] = ["allow_any", "block_all", "allow_any_dynamic_dns"];
 /// Dispatch target that stands for the global-sidecar.
 pub const DISPATCH_TO_GLOBAL_SIDECAR: &str = "_GLOBAL_SIDECAR";
 /// Istio's cluster for the original destination of a connection.

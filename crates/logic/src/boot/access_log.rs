@@ -3,9 +3,9 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::Installation;
 use super::meta::metadata;
 use super::place::Place;
+use super::{FilterNames, Installation};
 
 /// What is added to the proxy's bootstrap: a cluster that is the controller's access-log service.
 pub(super) fn bootstrap(installation: &Installation) -> String {
@@ -44,7 +44,7 @@ pub(super) fn bootstrap_config_map(installation: &Installation, place: &Place) -
 }
 
 /// The EnvoyFilter that adds the access logger. Inbound only: those entries carry the caller's address and the host that it asked for.
-pub(super) fn envoy_filter(place: &Place, manager: &str) -> Value {
+pub(super) fn envoy_filter(place: &Place, filters: &[FilterNames]) -> Value {
     let logger = json!({
         "name": "envoy.access_loggers.http_grpc",
         "typed_config": {
@@ -59,19 +59,22 @@ pub(super) fn envoy_filter(place: &Place, manager: &str) -> Value {
             },
         },
     });
+    let patch = |names: &FilterNames| {
+        json!({
+            "applyTo": "NETWORK_FILTER",
+            "match": {"context": "SIDECAR_INBOUND", "listener": {"filterChain": {"filter": {"name": names.manager}}}},
+            "patch": {"operation": "MERGE", "value": {"typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "access_log": [logger],
+            }}},
+        })
+    };
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
         "metadata": metadata(&place.namespace, names::GLOBAL_SIDECAR_ACCESS_LOG, json!({})),
         "spec": {
             "workloadSelector": {"labels": {"app": names::GLOBAL_SIDECAR}},
-            "configPatches": [{
-                "applyTo": "NETWORK_FILTER",
-                "match": {"context": "SIDECAR_INBOUND", "listener": {"filterChain": {"filter": {"name": manager}}}},
-                "patch": {"operation": "MERGE", "value": {"typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                    "access_log": [logger],
-                }}},
-            }],
+            "configPatches": filters.iter().map(patch).collect::<Vec<_>>(),
         },
     })
 }

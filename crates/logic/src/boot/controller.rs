@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 use super::meta::{binding, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
 use super::{Controller, Installation, election};
 use crate::checksum::checksum;
+use crate::settings::MetricSource;
 
+/// Any user but root; what a namespace with the restricted Pod Security Standard asks for.
+const USER: u32 = 65532;
+/// Where the global-sidecars' proxies send their logs.
+const LOG_PORT: &str = "log-source-port";
 const READ: &[&str] = &["get", "list", "watch"];
 /// What server-side apply, deletion and watching need.
 const OWN: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
@@ -60,17 +65,22 @@ pub(super) fn rules() -> Vec<Value> {
 fn service(installation: &Installation) -> Value {
     let name = &installation.settings.module_name;
     let Controller { service_type, http_port, auxiliary_port, log_source_port, .. } = &installation.controller;
+    let mut ports = vec![
+        json!({"name": "http", "port": http_port, "targetPort": "aux-port", "protocol": "TCP"}),
+        json!({"name": "aux-port", "port": auxiliary_port, "targetPort": "aux-port", "protocol": "TCP", "appProtocol": "http"}),
+    ];
+    if listens_for_logs(installation) {
+        ports.push(json!({
+            "name": LOG_PORT, "port": log_source_port, "targetPort": LOG_PORT, "protocol": "TCP", "appProtocol": "grpc",
+        }));
+    }
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": metadata(&installation.namespace, name, json!({"app": name, names::SERVICE_FENCED_LABEL: "false"})),
         "spec": {
             "type": service_type,
             "selector": {"app": name},
-            "ports": [
-                {"name": "http", "port": http_port, "targetPort": "aux-port", "protocol": "TCP"},
-                {"name": "aux-port", "port": auxiliary_port, "targetPort": "aux-port", "protocol": "TCP", "appProtocol": "http"},
-                {"name": "log-source-port", "port": log_source_port, "targetPort": "log-source-port", "protocol": "TCP", "appProtocol": "grpc"},
-            ],
+            "ports": ports,
         },
     })
 }
@@ -119,8 +129,15 @@ fn container(installation: &Installation) -> Value {
         .filter(|name| controller.env.iter().all(|variable| variable.get("name").is_none_or(|taken| taken != name)))
         .map(|name| env_from_field(name, if name == "POD_NAME" { "metadata.name" } else { "metadata.namespace" }));
     let security = json!({
-        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
+        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsGroup": USER, "runAsNonRoot": true, "runAsUser": USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
     });
+    let port = |name: &str, address: &str, default| json!({"name": name, "containerPort": port_of(address, default), "protocol": "TCP"});
+    let mut ports = vec![port("aux-port", &settings.aux_address, 8081)];
+    if listens_for_logs(installation) {
+        ports.push(port(LOG_PORT, &settings.log_source_address, 8082));
+    }
+    ports.push(port("http-metrics", &settings.metrics_address, 8080));
     let probe = |path: &str, failures: u32| {
         json!({
             "httpGet": {"path": path, "port": "aux-port"},
@@ -133,11 +150,7 @@ fn container(installation: &Installation) -> Value {
         "imagePullPolicy": controller.image.pull_policy,
         "command": ["/lazyload", "controller"],
         "env": with(&own_env.collect::<Vec<_>>(), &controller.env),
-        "ports": [
-            {"name": "aux-port", "containerPort": port_of(&settings.aux_address, 8081), "protocol": "TCP"},
-            {"name": "log-source-port", "containerPort": port_of(&settings.log_source_address, 8082), "protocol": "TCP"},
-            {"name": "http-metrics", "containerPort": port_of(&settings.metrics_address, 8080), "protocol": "TCP"},
-        ],
+        "ports": ports,
         "readinessProbe": probe("/modules/readyz", 1),
         "livenessProbe": probe("/modules/livez", 2),
         "volumeMounts": with(&[json!({"name": "config-volume", "mountPath": "/etc/slime/config"})], &controller.volume_mounts),
@@ -145,6 +158,10 @@ fn container(installation: &Installation) -> Value {
     });
     set_if_any(&mut container, "resources", &controller.resources);
     container
+}
+
+fn listens_for_logs(installation: &Installation) -> bool {
+    installation.settings.source == MetricSource::AccessLog
 }
 
 fn with(first: &[Value], then: &[Value]) -> Vec<Value> {

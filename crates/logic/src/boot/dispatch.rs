@@ -1,5 +1,5 @@
 //! Where the user sends unmatched hosts instead. What Envoy would refuse is refused here: it refuses a whole table of routes for one
-//! wrong virtual host. Source: contract 4.5; seed S39–S42; B4.
+//! wrong route. Source: contract 4.5; seed S39–S42; B4.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,10 @@ use super::BootError;
 use super::template;
 use crate::settings::{self, Settings};
 
-/// Virtual hosts that are there already, or are made for the fallback.
-const TAKEN: &[&str] = &[
-    names::FALLBACK_VIRTUAL_HOST,
-    names::ISTIO_ALLOW_ANY,
-    names::ISTIO_BLOCK_ALL,
-    names::KEPT_ALLOW_ANY,
-    names::KEPT_BLOCK_ALL,
-];
-
 /// A rule that is known to be one that Envoy accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispatch {
-    /// Name of its virtual host.
+    /// Name of its routes.
     pub name: String,
     /// Domains but for `*`.
     pub domains: Vec<String>,
@@ -34,6 +25,15 @@ pub struct Dispatch {
     pub target: Target,
 }
 
+impl Dispatch {
+    /// The host of the mesh's registry that it sends to, if it says one.
+    pub(super) fn registered_host(&self) -> Option<&str> {
+        let Target::Cluster(name) = &self.target else { return None };
+        let (_, host) = name.strip_prefix("outbound|")?.rsplit_once('|')?;
+        (host.contains('.') && !host.contains('*')).then_some(host)
+    }
+}
+
 /// Where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -43,11 +43,10 @@ pub enum Target {
     Cluster(String),
 }
 
-/// Reads all rules; `values` is what templates see, `ports` are those whose tables get the rules. Warnings are one line each.
+/// Reads all rules; `values` is what templates see. Warnings are one line each.
 pub(super) fn dispatches(
     settings: &Settings,
     values: &Value,
-    ports: &[u16],
     module_path: &str,
 ) -> Result<(Vec<Dispatch>, Vec<String>), BootError> {
     let mut seen = Seen::default();
@@ -57,7 +56,7 @@ pub(super) fn dispatches(
         let path = format!("{module_path}.general.dispatches[{position}]");
         let at = |field: &str| format!("{path}.{field}");
         seen.name(&written.name, &at("name"))?;
-        seen.domains(written, ports, &at("domains"))?;
+        seen.domains(written, &at("domains"))?;
         if let Some(regex) = &written.domain_regex {
             regular_expression(regex, &at("domainRegex"))?;
         } else if written.domains.is_empty() {
@@ -105,12 +104,9 @@ struct Seen {
 
 impl Seen {
     fn name(&mut self, name: &str, path: &str) -> Result<(), BootError> {
-        if TAKEN.contains(&name) {
-            return Err(BootError::new(path, format!("{name:?} is taken by a built-in route; choose another")));
-        }
-        // Istio's own virtual hosts are HOST:PORT, and the global-sidecar's proxy removes these by name.
-        if name.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control()) {
-            return Err(BootError::new(path, format!("expected a name without ':' and white space, got {name:?}")));
+        // Access logs separate their fields by spaces.
+        if name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(BootError::new(path, format!("expected a name without white space, got {name:?}")));
         }
         if !self.names.insert(name.to_owned()) {
             return Err(BootError::new(path, format!("{name:?} names two dispatches; choose another")));
@@ -118,27 +114,43 @@ impl Seen {
         Ok(())
     }
 
-    fn domains(&mut self, written: &settings::Dispatch, ports: &[u16], path: &str) -> Result<(), BootError> {
+    fn domains(&mut self, written: &settings::Dispatch, path: &str) -> Result<(), BootError> {
         for (position, domain) in written.domains.iter().enumerate() {
             domain_of_envoy(domain, &format!("{path}[{position}]"))?;
-            // With every port that is added later: it must not be somebody else's domain either.
-            let all = ports.iter().flat_map(|port| with_port(domain, *port));
-            let all: BTreeSet<String> = all.chain([domain.clone()]).map(|domain| domain.to_ascii_lowercase()).collect();
-            for domain in all {
-                if !self.domains.insert(domain.clone()) {
-                    return Err(BootError::new(path, format!("{domain:?} occurs twice; keep it in one dispatch")));
-                }
+            if !self.domains.insert(domain.to_ascii_lowercase()) {
+                return Err(BootError::new(path, format!("{domain:?} occurs twice; keep it in one dispatch")));
             }
         }
         Ok(())
     }
 }
 
-/// An exact name is also matched with its port, which older proxies do not ignore.
-pub(super) fn with_port(domain: &str, port: u16) -> Vec<String> {
-    let exact = !domain.contains(['*', ':']);
-    let more = exact.then(|| format!("{domain}:{port}"));
-    [domain.to_owned()].into_iter().chain(more).collect()
+/// Every rule but the one for the rest, each as an expression on the whole authority, in the order in which Envoy would look for domains:
+/// exact ones, then suffixes and then prefixes with the longest first. Expressions of the user's come last.
+pub(super) fn by_precedence(dispatches: &[Dispatch]) -> impl Iterator<Item = (&Dispatch, String)> {
+    let mut domains: Vec<(&str, &Dispatch)> = dispatches
+        .iter()
+        .flat_map(|dispatch| dispatch.domains.iter().map(move |domain| (domain.as_str(), dispatch)))
+        .collect();
+    domains.sort_by_key(|(domain, _)| {
+        let class = if domain.starts_with('*') { 1 } else { i32::from(domain.ends_with('*')) * 2 };
+        (class, std::cmp::Reverse(domain.len()))
+    });
+    let expressions = dispatches.iter().filter_map(|dispatch| Some((dispatch, dispatch.domain_regex.clone()?)));
+    domains.into_iter().map(|(domain, dispatch)| (dispatch, expression(domain))).chain(expressions)
+}
+
+/// What Envoy's domain matches: in any case, with any port unless it says one; `*` stands for at least one character.
+fn expression(domain: &str) -> String {
+    let (before, literal, after) = match (domain.strip_prefix('*'), domain.strip_suffix('*')) {
+        (Some(suffix), _) => (".+", suffix, ""),
+        (None, Some(prefix)) => ("", prefix, ".+"),
+        (None, None) => ("", domain, ""),
+    };
+    let says_port =
+        literal.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !literal.ends_with(']'));
+    let port = if says_port || !after.is_empty() { "" } else { r"(:\d+)?" };
+    format!("(?i){before}{}{after}{port}", regex::escape(literal))
 }
 
 fn domain_of_envoy(domain: &str, path: &str) -> Result<(), BootError> {
@@ -149,13 +161,6 @@ fn domain_of_envoy(domain: &str, path: &str) -> Result<(), BootError> {
     }
     if literal.contains(|c: char| !(c.is_ascii_alphanumeric() || "-_.:[]".contains(c))) {
         return refuse("expected a host, *.HOST, HOST.* or *, without scheme and path");
-    }
-    let host = literal.split(':').next().unwrap_or_default();
-    let of_a_service = domain == literal
-        && (host.ends_with(names::SERVICE_DOMAIN_SUFFIX) || host.ends_with(".svc") || !host.contains('.'));
-    if of_a_service && !host.starts_with('[') {
-        // A proxy that knows the Service has this domain already; Envoy would refuse the whole table.
-        return refuse("expected a host outside the cluster, because proxies route a Service's own names already");
     }
     Ok(())
 }
@@ -188,4 +193,60 @@ fn is_istio_cluster(name: &str) -> bool {
         && plain(host.trim_start_matches("*."))
         && !host.is_empty()
         && !host.split('.').any(str::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The name of the rule that gets this authority, as Envoy would find it: the first whose expression is all of it.
+    fn owner(dispatches: &[Dispatch], authority: &str) -> String {
+        let fits = |regex: &str| regex::Regex::new(&format!("^(?:{regex})$")).unwrap().is_match(authority);
+        let first = by_precedence(dispatches).find(|(_, regex)| fits(regex));
+        first.map_or_else(|| "the rest".to_owned(), |(dispatch, _)| dispatch.name.clone())
+    }
+
+    fn dispatch(name: &str, domains: &[&str], regex: Option<&str>) -> Dispatch {
+        Dispatch {
+            name: name.to_owned(),
+            domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            gets_the_rest: false,
+            domain_regex: regex.map(str::to_owned),
+            target: Target::GlobalSidecar,
+        }
+    }
+
+    #[test]
+    fn a_domain_matches_like_one_of_envoys_virtual_hosts() {
+        let dispatches = [
+            dispatch("expression", &[], Some(r"www\..*")),
+            dispatch("prefix", &["www.baidu.*", "baidu.*"], None),
+            dispatch("suffix", &["*.baidu.com", "*-x.com"], None),
+            dispatch("longer suffix", &["*.map.baidu.com"], None),
+            dispatch("exact", &["www.163.com", "[fd00::1]"], None),
+            dispatch("exact with port", &["www.163.com:8080", "[fd00::1]:8080"], None),
+        ];
+        for (authority, expected) in [
+            ("www.163.com", "exact"),
+            ("WWW.163.com", "exact"),
+            ("www.163.com:80", "exact"),
+            ("www.163.com:8080", "exact with port"),
+            ("[fd00::1]", "exact"),
+            ("[fd00::1]:80", "exact"),
+            ("[fd00::1]:8080", "exact with port"),
+            ("www.163.com.x", "expression"),
+            ("www.163xcom", "expression"),
+            ("a.baidu.com:80", "suffix"),
+            ("a.b-x.com", "suffix"),
+            ("a.map.baidu.com", "longer suffix"),
+            ("www.baidu.com", "suffix"),
+            ("www.baidu.org:80", "prefix"),
+            ("baidu.com", "prefix"),
+            (".baidu.com", "the rest"),
+            ("baidu.", "the rest"),
+            ("x163.com", "the rest"),
+        ] {
+            assert_eq!(owner(&dispatches, authority), expected, "{authority}");
+        }
+    }
 }

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use super::Dispatch;
 use crate::settings::{GlobalSidecarMode, MetricSource, Settings};
 
 /// Writes what was resolved into the entry, so that reading it again gives the same settings.
-pub(super) fn module_entry(entry: Value, settings: &Settings, istio_namespace: &str) -> Value {
+pub(super) fn module_entry(entry: Value, settings: &Settings, istio_namespace: &str, dispatches: &[Dispatch]) -> Value {
     let mut entry = as_map(entry);
     let mut general = as_map(entry.remove("general").unwrap_or_default());
     let mode = match settings.mode {
@@ -18,6 +19,16 @@ pub(super) fn module_entry(entry: Value, settings: &Settings, istio_namespace: &
     };
     general.insert("globalSidecarMode".to_owned(), mode.into());
     general.insert("metricSourceType".to_owned(), source.into());
+    // A proxy has the clusters of the hosts in its Sidecar: without them a dispatch would be a 503 for fenced callers.
+    let mut stable = settings.stable_hosts.clone();
+    for host in dispatches.iter().filter_map(Dispatch::registered_host) {
+        if stable.iter().all(|known| known != host) {
+            stable.push(host.to_owned());
+        }
+    }
+    if !stable.is_empty() {
+        general.insert("stableHost".to_owned(), stable.into());
+    }
     entry.insert("general".to_owned(), Value::Object(general));
 
     let mut global = as_map(entry.remove("global").unwrap_or_default());

@@ -1,9 +1,12 @@
-//! The EnvoyFilters of the fallback: what no route of a proxy matches goes to the global-sidecar. Source: contract 4.5; B37, B38.
+//! The EnvoyFilters of the fallback: what no route of a proxy matches goes to the global-sidecar. Source: contract 4.5; B37, B38; ADR 0021.
 //!
-//! `to-global-sidecar` reaches every proxy of the mesh, or of its namespace, also the global-sidecar's own, which must not fall back to itself. There istiod applies both
-//! filters: it merges route configurations first and then goes through the virtual hosts, each with all patches by priority. So Istio's
-//! catch-all is renamed before the removal that is meant for everyone else could match: it keeps what Istio gave it, pass through or
-//! block, and the removal of the fallback leaves it the only one.
+//! `to-global-sidecar` widens the virtual host that a proxy has for the Service `global-sidecar`, so that it gets every host that none other
+//! gets. A proxy that does not see the global-sidecar, because of a Sidecar of its user's, has no such virtual host and stays as it is: a
+//! route to a cluster that it lacks would be a 503. Istio's own catch-all stays what it is, in each outbound mode, and no domain of ours can
+//! be one that istiod writes (Envoy refuses a table in which a domain occurs twice). Dispatches are routes in there.
+//!
+//! It reaches every proxy of the mesh, or of its namespace, also the global-sidecar's own, which must not fall back to itself. There istiod
+//! applies both filters, by priority: the virtual host is renamed before the replacement could match.
 //!
 //! Two filters and not one, because istiod shares a cached route configuration between proxies that see the same services and the same
 //! filters by name, whatever proxy a filter's patches match: in one filter, a workload beside the global-sidecar would share its routes.
@@ -11,17 +14,32 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::dispatch::{Dispatch, Target, with_port};
-use super::meta::{merged, metadata, set, set_if_any};
+use super::dispatch::{self, Dispatch, Target};
+use super::meta::{merged, metadata, set};
 use super::place::Place;
 use super::{GlobalSidecar, Installation, lua};
 
 /// Before filters without a priority.
 const EARLY: i32 = -10;
 
+/// What hosts end with. As domains `*a`, `*b` and so on these are all hosts of two characters and more, less specific than anything that
+/// istiod writes but its `*`.
+const LAST_CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789.-_]";
+
+/// Metadata services of clouds, which answer for the node that asks: from the global-sidecar's they would tell the wrong identity. They are
+/// Istio's catch-all's, to pass or to be blocked. Written so that a ServiceEntry of theirs is another domain, and the more specific one.
+const OF_THE_NODE: [&str; 5] = ["*.254.169.254", "*.254.170.2", "*.254.170.23", "*d00:ec2::254]", "*oogle.internal"];
+
 /// The EnvoyFilter `global-sidecar-routes`, for the global-sidecar's own proxy.
-pub(super) fn own_routes(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> Value {
-    let patches: Vec<Value> = sidecar.ports.iter().flat_map(|port| own_patches(installation, sidecar, *port)).collect();
+pub(super) fn own_routes(sidecar: &GlobalSidecar, place: &Place) -> Value {
+    let patches: Vec<Value> = sidecar
+        .ports
+        .iter()
+        .map(|port| {
+            let kept = json!({"name": format!("{}_{port}", names::GLOBAL_SIDECAR_ROUTES)});
+            patch("MERGE", None, *port, &virtual_host(place, *port), &kept)
+        })
+        .collect();
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
         "metadata": metadata(&place.namespace, names::GLOBAL_SIDECAR_ROUTES, json!({})),
@@ -44,92 +62,60 @@ pub(super) fn envoy_filter(installation: &Installation, sidecar: &GlobalSidecar,
     })
 }
 
-fn own_patches(installation: &Installation, sidecar: &GlobalSidecar, port: u16) -> Vec<Value> {
-    let rename = |from: &str, to: &str| patch("VIRTUAL_HOST", "MERGE", None, port, Some(from), &json!({"name": to}));
-    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", None, port, Some(name), &Value::Null);
-    let mut patches = vec![
-        rename(names::ISTIO_ALLOW_ANY, names::KEPT_ALLOW_ANY),
-        rename(names::ISTIO_BLOCK_ALL, names::KEPT_BLOCK_ALL),
-        remove(names::FALLBACK_VIRTUAL_HOST),
-    ];
-    let names: Vec<&str> = with_domains(installation).map(|dispatch| dispatch.name.as_str()).collect();
-    let old = sidecar.old_virtual_hosts.iter().map(String::as_str);
-    let old = old.filter(|name| *name != names::FALLBACK_VIRTUAL_HOST && !names.contains(name));
-    patches.extend(names.iter().copied().chain(old).map(remove));
-    patches
-}
-
 fn everyones_patches(installation: &Installation, sidecar: &GlobalSidecar, place: &Place, port: u16) -> Vec<Value> {
     let settings = &installation.settings;
     let version = settings.proxy_version.as_deref();
-    let remove = |name: &str| patch("VIRTUAL_HOST", "REMOVE", version, port, Some(name), &Value::Null);
-    let cluster = global_sidecar_cluster(place, sidecar.fallback_port.unwrap_or(port));
+    let cluster = format!("outbound|{}||{}", sidecar.fallback_port.unwrap_or(port), host(place));
     let by_lua = lua::is_wanted(settings, place);
     let route = |target: &Target| match target {
         Target::GlobalSidecar => route_to_global_sidecar(&cluster, place, by_lua),
         Target::Cluster(name) => route_to(name),
     };
-    let mut virtual_hosts: Vec<Value> = with_domains(installation)
-        .map(|dispatch| {
-            let domains: Vec<String> = dispatch.domains.iter().flat_map(|domain| with_port(domain, port)).collect();
-            virtual_host(&dispatch.name, &domains, &[route(&dispatch.target)])
-        })
-        .collect();
-    // One virtual host has `*`, whoever it is for: Envoy refuses a second one.
-    let mut routes: Vec<Value> = installation
-        .dispatches
-        .iter()
-        .filter_map(|dispatch| Some(matching(&route(&dispatch.target), dispatch.domain_regex.as_deref()?)))
+    let mut routes: Vec<Value> = dispatch::by_precedence(&installation.dispatches)
+        .map(|(dispatch, regex)| named(&matching(&route(&dispatch.target), &regex), dispatch))
         .collect();
     let owner = installation.dispatches.iter().find(|dispatch| dispatch.gets_the_rest);
     routes.push(match owner {
-        Some(dispatch) => route(&dispatch.target),
+        Some(dispatch) => named(&route(&dispatch.target), dispatch),
         None if settings.passthrough_by_default => route_to(names::PASSTHROUGH_CLUSTER),
         None => route(&Target::GlobalSidecar),
     });
-    virtual_hosts.push(virtual_host(names::FALLBACK_VIRTUAL_HOST, &["*".to_owned()], &routes));
-    let mut patches = vec![
-        remove(names::ISTIO_ALLOW_ANY),
-        remove(names::ISTIO_BLOCK_ALL),
-        patch("ROUTE_CONFIGURATION", "MERGE", version, port, None, &json!({"virtual_hosts": virtual_hosts})),
-    ];
+    let domains: Vec<String> = LAST_CHARACTERS.chars().map(|last| format!("*{last}")).collect();
+    let widened = json!({"name": names::FALLBACK_VIRTUAL_HOST, "domains": domains, "routes": routes});
+    let of_the_node = json!({"domains": OF_THE_NODE});
+    let mut patches: Vec<Value> = names::ISTIO_CATCH_ALLS
+        .iter()
+        .map(|catch_all| patch("MERGE", version, port, catch_all, &of_the_node))
+        .collect();
+    patches.push(patch("REPLACE", version, port, &virtual_host(place, port), &widened));
     if by_lua {
-        patches.push(lua::filter(sidecar.filters, version, port));
+        patches.extend(sidecar.filters.iter().map(|names| lua::filter(*names, version, port)));
     }
     patches
 }
 
-fn with_domains(installation: &Installation) -> impl Iterator<Item = &Dispatch> {
-    installation.dispatches.iter().filter(|dispatch| !dispatch.domains.is_empty())
+/// A dispatch's route: its name is in access logs.
+fn named(route: &Value, dispatch: &Dispatch) -> Value {
+    merged(route, json!({"name": dispatch.name}))
 }
 
-fn global_sidecar_cluster(place: &Place, port: u16) -> String {
-    let (name, namespace) = (names::GLOBAL_SIDECAR, &place.namespace);
-    format!("outbound|{port}||{name}.{namespace}{}", names::SERVICE_DOMAIN_SUFFIX)
+fn host(place: &Place) -> String {
+    format!("{}.{}{}", names::GLOBAL_SIDECAR, place.namespace, names::SERVICE_DOMAIN_SUFFIX)
 }
 
-/// A patch of the outbound route configuration of one port.
-fn patch(
-    apply_to: &str,
-    operation: &str,
-    proxy_version: Option<&str>,
-    port: u16,
-    virtual_host: Option<&str>,
-    value: &Value,
-) -> Value {
-    let vhost = virtual_host.map(|name| json!({"name": name})).unwrap_or_default();
-    let proxy = proxy_version.map(|version| json!({"proxyVersion": version})).unwrap_or_default();
-    let mut route_configuration = json!({"name": port.to_string()});
-    set_if_any(&mut route_configuration, "vhost", &vhost);
-    let mut wanted = json!({"context": "SIDECAR_OUTBOUND", "routeConfiguration": route_configuration});
-    set_if_any(&mut wanted, "proxy", &proxy);
-    let mut patch = json!({"operation": operation});
-    set_if_any(&mut patch, "value", value);
-    json!({"applyTo": apply_to, "match": wanted, "patch": patch})
+/// What istiod calls the Service's virtual host in the table of this port.
+fn virtual_host(place: &Place, port: u16) -> String {
+    format!("{}:{port}", host(place))
 }
 
-fn virtual_host(name: &str, domains: &[String], routes: &[Value]) -> Value {
-    json!({"name": name, "domains": domains, "routes": routes})
+/// A patch of a virtual host in the outbound table of one port.
+fn patch(operation: &str, proxy_version: Option<&str>, port: u16, virtual_host: &str, value: &Value) -> Value {
+    let table = json!({"name": port.to_string(), "vhost": {"name": virtual_host}});
+    let mut wanted = json!({"context": "SIDECAR_OUTBOUND", "routeConfiguration": table});
+    if let Some(version) = proxy_version {
+        set(&mut wanted, "proxy", json!({"proxyVersion": version}));
+    }
+    json!({"applyTo": "VIRTUAL_HOST", "match": wanted, "patch": {"operation": operation, "value": value}})
 }
 
 /// No limit of time: neither had the request one before.

@@ -65,6 +65,16 @@ pub(super) fn service(sidecar: &GlobalSidecar, place: &Place) -> Value {
     })
 }
 
+/// Requests reach it in the protocol in which they are made, and leave its proxy for it so: HTTP/2, and with it gRPC, is kept.
+pub(super) fn protocol(place: &Place) -> Value {
+    let host = format!("{NAME}.{}{}", place.namespace, names::SERVICE_DOMAIN_SUFFIX);
+    json!({
+        "apiVersion": "networking.istio.io/v1beta1", "kind": "DestinationRule",
+        "metadata": metadata(&place.namespace, NAME, json!({})),
+        "spec": {"host": host, "trafficPolicy": {"connectionPool": {"http": {"useClientProtocol": true}}}},
+    })
+}
+
 /// Its proxy sees every service, even where a default Sidecar of the mesh or the namespace hides them from others.
 pub(super) fn scope(place: &Place) -> Value {
     json!({
@@ -126,8 +136,9 @@ pub(super) fn deployment(installation: &Installation, sidecar: &GlobalSidecar, p
 
 fn container(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
     let settings = &installation.settings;
+    // Not those that come and go while it runs: naming a port opens none, and a change here rolls the pods.
     let ports: Vec<Value> =
-        sidecar.ports.iter().map(|port| json!({"containerPort": port, "protocol": "TCP"})).collect();
+        sidecar.written_ports.iter().map(|port| json!({"containerPort": port, "protocol": "TCP"})).collect();
     let probe_port = sidecar.probe_port;
     let mut container = json!({
         "name": NAME,

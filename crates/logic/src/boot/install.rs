@@ -70,7 +70,7 @@ fn rules() -> Vec<Value> {
         rule("", &["configmaps", "serviceaccounts", "services"], OWN),
         rule("apps", &["deployments"], OWN),
         rule("rbac.authorization.k8s.io", &["clusterrolebindings", "clusterroles", "rolebindings", "roles"], OWN),
-        rule("networking.istio.io", &["envoyfilters", "sidecars"], OWN),
+        rule("networking.istio.io", &["destinationrules", "envoyfilters", "sidecars"], OWN),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
     ];
     rules.extend(controller::rules());

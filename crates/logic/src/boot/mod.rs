@@ -3,6 +3,7 @@
 //! Next: `read` for what is accepted, `objects` for the order, then one file for each group of objects.
 
 mod access_log;
+mod auto_port;
 mod controller;
 mod crds;
 mod dispatch;
@@ -23,10 +24,9 @@ mod routes;
 mod template;
 mod values;
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
+pub use auto_port::{Declared, Found, Protocol};
 pub use crds::crds;
 pub use dispatch::{Dispatch, Target};
 pub use error::BootError;
@@ -120,14 +120,14 @@ pub struct FilterNames {
 pub struct GlobalSidecar {
     /// Its image.
     pub image: Image,
-    /// Ports that it listens on, in the user's order, the built-in one last.
+    /// Ports that the user wrote, in that order, the built-in one last.
+    pub written_ports: Vec<u16>,
+    /// Ports that it listens on: those, and more that came up since.
     pub ports: Vec<u16>,
-    /// Virtual hosts of redirections that proxies may still have.
-    pub old_virtual_hosts: BTreeSet<String>,
     /// Port that every fallback goes to; if none, each port's own.
     pub fallback_port: Option<u16>,
-    /// Names in the proxies of this mesh.
-    pub filters: FilterNames,
+    /// Names in the proxies of this mesh: all that there may be.
+    pub filters: &'static [FilterNames],
     /// Health.
     pub probe_port: u16,
     /// Pods.

@@ -24,6 +24,7 @@ pub fn desired_objects(installation: &Installation) -> Vec<Value> {
         objects.extend(places.iter().map(|place| access_log::bootstrap_config_map(installation, place)));
     }
     objects.extend(controller::services(installation));
+    objects.extend(places.iter().map(global_sidecar::protocol));
     objects.extend(places.iter().map(|place| global_sidecar::service(sidecar, place)));
     objects.extend(places.iter().map(global_sidecar::scope));
     objects.push(controller::deployment(installation));
@@ -36,8 +37,8 @@ pub fn desired_objects(installation: &Installation) -> Vec<Value> {
 /// The EnvoyFilters for a global-sidecar's own proxy.
 fn own_filters(installation: &Installation, sidecar: &GlobalSidecar, place: &Place) -> [Value; 2] {
     let source = match installation.settings.source {
-        MetricSource::AccessLog => access_log::envoy_filter(place, sidecar.filters.manager),
-        MetricSource::Prometheus => metadata_exchange::removal(place, sidecar.filters.manager),
+        MetricSource::AccessLog => access_log::envoy_filter(place, sidecar.filters),
+        MetricSource::Prometheus => metadata_exchange::removal(place, sidecar.filters),
     };
-    [source, fallback::own_routes(installation, sidecar, place)]
+    [source, fallback::own_routes(sidecar, place)]
 }

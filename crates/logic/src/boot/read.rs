@@ -1,7 +1,5 @@
 //! From a SlimeBoot as it is written to an installation. Source: contract 1.2–1.4, 0.3.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::api::core::v1 as core;
 use lazyload_api::names;
 use lazyload_api::slime_boot::SlimeBootSpec;
@@ -77,7 +75,9 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     for (field, name) in [("namespace", &namespace), ("istioNamespace", &istio_namespace)] {
         values::namespace(&format!("spec.{field}"), name)?;
     }
-    let config = effective::module_entry(entry, &written.settings, &istio_namespace);
+    let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
+    let (dispatches, odd_dispatches) = dispatch::dispatches(&written.settings, &seen_by_templates, module.path())?;
+    let config = effective::module_entry(entry, &written.settings, &istio_namespace, &dispatches);
     let settings = resolve(&config, &context).map_err(settings_error)?.settings;
     values::dns_label(&format!("{}.name", module.path()), &settings.module_name)?;
     if [names::GLOBAL_SIDECAR, names::ACCESS_LOG_SOURCE].contains(&settings.module_name.as_str()) {
@@ -96,9 +96,6 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     }
     let image = values::image(&spec.key("image"), None)?;
     let global_sidecar = global_sidecar(&component, &settings, &image)?;
-    let ports = global_sidecar.as_ref().map_or(settings.wormhole_ports.as_slice(), |sidecar| &sidecar.ports);
-    let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
-    let (dispatches, odd_dispatches) = dispatch::dispatches(&settings, &seen_by_templates, ports, module.path())?;
     warnings.extend(odd_dispatches);
     let installation = Installation {
         namespace,
@@ -214,8 +211,8 @@ fn global_sidecar(
     let inject = component.key("sidecarInject");
     Ok(Some(GlobalSidecar {
         image: values::image(&component.key("image"), Some(image))?,
+        written_ports: ports.clone(),
         ports,
-        old_virtual_hosts: BTreeSet::new(),
         fallback_port,
         filters: filter_names(component)?,
         probe_port,
@@ -239,12 +236,17 @@ fn replicas(reader: &Reader<'_>) -> Result<u32, BootError> {
     }
 }
 
-fn filter_names(component: &Reader<'_>) -> Result<FilterNames, BootError> {
-    Ok(if component.key("legacyFilterName").flag().map_err(BootError::from_reader)? {
-        FilterNames { manager: "envoy.http_connection_manager", router: "envoy.router" }
-    } else {
-        FilterNames { manager: "envoy.filters.network.http_connection_manager", router: "envoy.filters.http.router" }
-    })
+const FILTERS: &[FilterNames] = &[
+    FilterNames { manager: "envoy.filters.network.http_connection_manager", router: "envoy.filters.http.router" },
+    OLD_FILTER,
+];
+const OLD_FILTER: FilterNames = FilterNames { manager: "envoy.http_connection_manager", router: "envoy.router" };
+
+/// The old names besides the present ones: Istio takes a filter of a name that it does not know for one that matches nothing, and says
+/// nothing. In a mesh without them the setting would end all learning.
+fn filter_names(component: &Reader<'_>) -> Result<&'static [FilterNames], BootError> {
+    let old_too = component.key("legacyFilterName").flag().map_err(BootError::from_reader)?;
+    Ok(if old_too { FILTERS } else { FILTERS.get(..1).unwrap_or_default() })
 }
 
 /// Without any label the pod would start without a proxy, and nothing would be served: ask for Istio's default injection, unless the user

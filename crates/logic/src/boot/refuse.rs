@@ -5,16 +5,10 @@ use crate::settings::reader::Reader;
 use crate::settings::{GlobalSidecarMode, Settings};
 
 /// Ports that the proxy in the global-sidecar's pod holds for itself. Source: Istio "Ports used by Istio".
-const PROXY_PORTS: &[u16] = &[15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090];
+pub(super) const PROXY_PORTS: &[u16] = &[15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090];
 
 /// Fields of the module entry that the settings do not know.
 pub(super) fn module(module: &Reader<'_>) -> Result<(), BootError> {
-    for place in ["general", "fence"] {
-        let auto_port = module.key(place).key("autoPort");
-        if auto_port.flag().map_err(BootError::from_reader)? {
-            return Err(BootError::unsupported(auto_port.path(), "autoPort", "list the ports in wormholePort"));
-        }
-    }
     let mode = module.key("mode");
     if module.key("bundle").is_set() || mode.is_set() {
         return Err(BootError::unsupported(module.path(), "a bundle of modules", "remove bundle and mode"));
@@ -50,9 +44,6 @@ pub(super) fn replicas(spec: &Reader<'_>, settings: &Settings) -> Result<u32, Bo
 /// Settings that cannot be served as they are.
 pub(super) fn settings(settings: &Settings, module_path: &str) -> Result<(), BootError> {
     let path = |field: &str| format!("{module_path}.general.{field}");
-    if settings.support_h2 {
-        return Err(BootError::unsupported(path("supportH2"), "supportH2", "remove it"));
-    }
     if let Some(version) = &settings.proxy_version {
         dispatch::regular_expression(version, &path("proxyVersion"))?;
     }

@@ -7,13 +7,11 @@ use serde_json::Value;
 
 use super::Installation;
 
-/// Ports and names that a redirection uses.
+/// Ports that a redirection uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
     /// Ports whose requests it sends on, and ports to which.
     ports: BTreeSet<u16>,
-    /// Virtual hosts that it makes, and that the global-sidecar's own proxy must not have.
-    virtual_hosts: BTreeSet<String>,
 }
 
 impl Routes {
@@ -24,9 +22,6 @@ impl Routes {
         for patch in filter.pointer("/spec/configPatches").and_then(Value::as_array).into_iter().flatten() {
             let table = patch.pointer("/match/routeConfiguration/name").and_then(Value::as_str);
             routes.ports.extend(table.and_then(|name| name.parse::<u16>().ok()));
-            let hosts = patch.pointer("/patch/value/virtual_hosts").and_then(Value::as_array);
-            let names = hosts.into_iter().flatten().filter_map(|host| host.get("name").and_then(Value::as_str));
-            routes.virtual_hosts.extend(names.map(str::to_owned));
         }
         let text = filter.to_string();
         routes.ports.extend(text.split('"').filter_map(|word| {
@@ -39,13 +34,12 @@ impl Routes {
     /// Whether nothing is used.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ports.is_empty() && self.virtual_hosts.is_empty()
+        self.ports.is_empty()
     }
 
     /// Adds what another one uses.
     pub fn add(&mut self, other: &Self) {
         self.ports.extend(&other.ports);
-        self.virtual_hosts.extend(other.virtual_hosts.iter().cloned());
     }
 }
 
@@ -62,7 +56,6 @@ impl Installation {
                 .filter(|port| !sidecar.ports.contains(port) && *port != sidecar.probe_port)
                 .collect();
             sidecar.ports.extend(more);
-            sidecar.old_virtual_hosts.extend(in_use.virtual_hosts.iter().cloned());
         }
         grown
     }

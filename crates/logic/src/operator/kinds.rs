@@ -29,6 +29,7 @@ const ISTIO: &str = "networking.istio.io";
 pub const KINDS: &[KindOf] = &[
     KindOf::new("EnvoyFilter", ISTIO, "v1alpha3"),
     KindOf::new("Deployment", "apps", "v1"),
+    KindOf::new("DestinationRule", ISTIO, "v1beta1"),
     KindOf::new("Sidecar", ISTIO, "v1beta1"),
     KindOf::new("Service", "", "v1"),
     KindOf::new("ConfigMap", "", "v1"),

@@ -1,6 +1,6 @@
 //! Keys that are no settings: each is warned of, with the known one that was probably meant. Source: contract 1.2–1.7.
 
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::reader::{Reader, SettingsError};
 
@@ -87,9 +87,6 @@ const GENERAL: &[&str] = &[
 const DISPATCH: &[&str] = &["cluster", "domainRegex", "domains", "name"];
 const ALIAS: &[&str] = &["pattern", "templates"];
 
-/// Known settings that have no effect yet.
-const NOT_BUILT_YET: &[&str] = &["autoPort", "supportH2"];
-
 /// One line for each key of a module entry that does nothing.
 ///
 /// # Errors
@@ -101,11 +98,6 @@ pub(super) fn warnings(entry: &Reader<'_>) -> Result<Vec<String>, SettingsError>
             let place = map.path().strip_prefix("module").unwrap_or_default().trim_start_matches('.').to_owned();
             warnings.extend(unknown_keys(&map, known)?.into_iter().map(|key| warning(&place, key, known)));
         }
-    }
-    for place in ["general", "fence"] {
-        let meant = |key: &&&str| entry.key(place).key(key).value().is_some_and(is_meant);
-        let idle = NOT_BUILT_YET.iter().filter(meant);
-        warnings.extend(idle.map(|key| format!("{place}.{key} is not built yet and has no effect")));
     }
     Ok(warnings)
 }
@@ -156,9 +148,4 @@ fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
 fn elsewhere(place: &str, key: &str) -> Option<&'static str> {
     let fits = |level: &&Level| level.0 != place && !level.0.ends_with("[]") && level.1.contains(&key);
     LEVELS.iter().find(fits).map(|(path, _)| *path).filter(|path| !path.is_empty())
-}
-
-/// Whether a value says more than its absence would.
-fn is_meant(value: &Value) -> bool {
-    !(value.is_null() || *value == Value::Bool(false) || value.as_str().is_some_and(str::is_empty))
 }

@@ -111,6 +111,8 @@ pub struct Settings {
     pub module_name: String,
     /// Service ports whose unmatched traffic goes to the global-sidecar, in the user's order.
     pub wormhole_ports: Vec<u16>,
+    /// Ports are also found by looking at what Services declare.
+    pub auto_port: bool,
     /// Automatic mode: labels create fences.
     pub auto_fence: bool,
     /// In automatic mode, the decision where no label speaks.

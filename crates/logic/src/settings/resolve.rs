@@ -65,6 +65,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
     let settings = Settings {
         module_name: text_or(root.key("name"), "lazyload")?,
         wormhole_ports: wormhole_ports(&general)?,
+        auto_port: general.key("autoPort").flag()?,
         auto_fence,
         default_fence: general.key("defaultFence").flag()?,
         black_namespaces: values::comma_namespaces(&general.key("blackNamespaceList"))?.unwrap_or_default(),

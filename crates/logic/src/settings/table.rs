@@ -34,6 +34,7 @@ impl Settings {
         let Self {
             module_name,
             wormhole_ports,
+            auto_port,
             auto_fence,
             default_fence,
             black_namespaces,
@@ -85,6 +86,7 @@ impl Settings {
         let rows: [(&'static str, Value, Takes); 34] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
+            ("general.autoPort", json!(auto_port), Takes::Render),
             ("general.autoFence", json!(auto_fence), Takes::Nothing),
             ("general.defaultFence", json!(default_fence), Takes::Nothing),
             ("general.blackNamespaceList", json!(black_namespaces), Takes::Nothing),

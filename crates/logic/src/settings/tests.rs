@@ -105,13 +105,6 @@ fn namespaces_are_listed_in_black_or_in_white_but_not_in_both() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_said() {
-    let entry = json!({"general": {"autoPort": true, "supportH2": false}});
-    let resolved = resolve(&entry, &Context::default()).unwrap();
-    assert_eq!(resolved.warnings, ["general.autoPort is not built yet and has no effect"]);
-}
-
-#[test]
 fn an_unknown_key_at_any_level_is_named_with_the_nearest_known_one_and_changes_nothing() {
     for (entry, warning) in [
         (json!({"generel": {}}), "generel is not a known setting and has no effect; did you mean general?"),
@@ -260,7 +253,7 @@ fn all_different() -> Settings {
     settings(json!({
         "name": "other",
         "general": {
-            "wormholePort": [1], "autoFence": true, "defaultFence": true, "blackNamespaceList": "a",
+            "wormholePort": [1], "autoPort": true, "autoFence": true, "defaultFence": true, "blackNamespaceList": "a",
             "managementSelectors": [{}], "fenceLabelKeyAlias": "k", "enableShortDomain": true, "namespace": ["a"],
             "dispatches": [{"name": 1, "cluster": "c"}], "domainAliases": [{"pattern": "a"}], "stableHost": ["a.b"],
             "clusterGsNamespace": "gs", "passthroughByDefault": true, "addEnvHeaderViaLua": true, "proxyVersion": "1",

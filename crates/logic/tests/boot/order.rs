@@ -83,6 +83,33 @@ fn clusters(object: &Value) -> BTreeSet<(u64, String)> {
         .collect()
 }
 
+/// What istiod makes of a virtual host of this name: all patches of the table one after the other.
+fn in_the_end(patches: &[&Value], name: &str) -> Value {
+    let mut host = json!({"name": name, "domains": ["of Istio"], "routes": ["of Istio"]});
+    for patch in patches {
+        assert_eq!(patch["applyTo"], "VIRTUAL_HOST");
+        if patch["match"]["routeConfiguration"]["vhost"]["name"] != host["name"] {
+            continue;
+        }
+        let value = &patch["patch"]["value"];
+        match patch["patch"]["operation"].as_str().unwrap() {
+            "REPLACE" => host = value.clone(),
+            "MERGE" => {
+                for (key, value) in value.as_object().unwrap() {
+                    match &mut host[key] {
+                        Value::Array(items) => items.extend(value.as_array().unwrap().iter().cloned()),
+                        single => *single = value.clone(),
+                    }
+                }
+            }
+            other => panic!("{other}"),
+        }
+    }
+    host
+}
+
+const CATCH_ALLS: [&str; 3] = ["allow_any", "block_all", "allow_any_dynamic_dns"];
+
 proptest! {
     #[test]
     fn every_object_comes_after_those_that_it_needs(spec in spec()) {
@@ -115,39 +142,46 @@ proptest! {
             prop_assert!(ports.contains(&port));
             prop_assert_eq!(&cluster_host, &host);
         }
-        let merges: Vec<&Value> =
-            filter["spec"]["configPatches"].as_array().unwrap().iter().filter(|patch| patch["applyTo"] == "ROUTE_CONFIGURATION").collect();
-        prop_assert_eq!(merges.len(), ports.len());
-        for merge in merges {
-            let hosts = merge["patch"]["value"]["virtual_hosts"].as_array().unwrap();
-            let wild = hosts.iter().filter(|host| host["domains"].as_array().unwrap().contains(&json!("*"))).count();
-            prop_assert_eq!(wild, 1);
+        let patches = filter["spec"]["configPatches"].as_array().unwrap();
+        for port in &ports {
+            let of_port: Vec<&Value> =
+                patches.iter().filter(|patch| patch["match"]["routeConfiguration"]["name"] == json!(port.to_string())).collect();
+            let fallback = in_the_end(&of_port, &format!("{host}:{port}"));
+            let routes = fallback["routes"].as_array().unwrap();
+            let all = |route: &&Value| route["match"] == json!({"prefix": "/"});
+            prop_assert_eq!(routes.iter().filter(all).count(), 1);
+            prop_assert!(all(&routes.last().unwrap()));
+            let mut domains: Vec<Value> = fallback["domains"].as_array().unwrap().clone();
+            for catch_all in CATCH_ALLS {
+                let kept = in_the_end(&of_port, catch_all);
+                prop_assert_eq!((&kept["name"], &kept["domains"][0], &kept["routes"]), (&json!(catch_all), &json!("of Istio"), &json!(["of Istio"])));
+                let one_table = [domains.clone(), kept["domains"].as_array().unwrap().clone()].concat();
+                let distinct: BTreeSet<&str> = one_table.iter().map(|domain| domain.as_str().unwrap()).collect();
+                prop_assert_eq!(distinct.len(), one_table.len());
+            }
+            // A domain of istiod's begins with `*.` if it has a wildcard, and is longer than two characters.
+            domains.retain(|domain| !domain.as_str().is_some_and(|text| text.len() == 2 && text.starts_with('*')));
+            prop_assert_eq!(domains, Vec::<Value>::new());
         }
         }
     }
 
     #[test]
-    fn each_global_sidecar_is_exempt_by_a_filter_of_its_own_that_undoes_every_virtual_host_of_the_redirection(spec in spec()) {
+    fn each_global_sidecar_keeps_its_own_routes_by_an_earlier_filter(spec in spec()) {
         let objects = desired(spec);
-        for filter in objects.iter().filter(|object| is_redirection(object)) {
-            let (_, host) = clusters(filter).pop_first().unwrap_or((0, String::new()));
-            let own = objects.iter().find(|object| {
-                let metadata = &object["metadata"];
-                metadata["name"] == "global-sidecar-routes"
-                    && host.split('.').nth(1).is_none_or(|namespace| metadata["namespace"] == namespace)
-            });
-            let own = own.unwrap();
+        let owns = objects.iter().filter(|object| object["metadata"]["name"] == "global-sidecar-routes");
+        for (own, filter) in owns.zip(objects.iter().filter(|object| is_redirection(object))) {
             prop_assert_eq!(&own["spec"]["workloadSelector"]["labels"]["app"], "global-sidecar");
-            let removed = |port: &Value, vhost: &Value| {
-                own["spec"]["configPatches"].as_array().unwrap().iter().any(|patch| {
-                    let table = &patch["match"]["routeConfiguration"];
-                    patch["patch"]["operation"] == "REMOVE" && table["name"] == *port && table["vhost"]["name"] == *vhost
-                })
-            };
-            for patch in filter["spec"]["configPatches"].as_array().unwrap() {
-                for vhost in patch["patch"]["value"]["virtual_hosts"].as_array().into_iter().flatten() {
-                    prop_assert!(removed(&patch["match"]["routeConfiguration"]["name"], &vhost["name"]), "{vhost}");
-                }
+            prop_assert!(own["spec"]["priority"].as_i64().unwrap() < 0);
+            let patches = |filter: &Value| filter["spec"]["configPatches"].as_array().unwrap().clone();
+            let both = [patches(own), patches(filter)].concat();
+            for patch in &patches(filter) {
+                let of_port: Vec<&Value> = both
+                    .iter()
+                    .filter(|other| other["match"]["routeConfiguration"]["name"] == patch["match"]["routeConfiguration"]["name"])
+                    .collect();
+                let name = patch["match"]["routeConfiguration"]["vhost"]["name"].as_str().unwrap();
+                prop_assert_eq!(&in_the_end(&of_port, name)["routes"], &json!(["of Istio"]), "{}", name);
             }
         }
     }
