@@ -182,6 +182,11 @@ impl Controller {
         get(&self.host, self.metrics_port, "/metrics").await
     }
 
+    /// Port of the address that is for metrics alone.
+    pub fn metrics_port(&self) -> u16 {
+        self.metrics_port
+    }
+
     /// The value of one series, given as in the exposition; 0 where there is none.
     pub async fn metric(&self, series: &str) -> f64 {
         let (status, text) = self.get("/metrics").await.unwrap();

@@ -21,6 +21,7 @@ mod prometheus;
 pub(crate) mod proxy;
 mod reload;
 mod restarts;
+mod rights;
 mod routes;
 mod scope;
 mod settings;

@@ -4,4 +4,6 @@
 
 pub(crate) mod chart;
 mod image;
+mod metrics;
+mod rights;
 mod scripts;

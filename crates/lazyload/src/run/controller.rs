@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use lazyload_logic::boot::controller_needs;
 use lazyload_logic::settings::{Context, MetricSource, Settings};
 use lazyload_logic::state::State;
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use super::engine::{EVENT_QUEUE, Engine};
 use super::logs::Logs;
 use super::reload::{Reload, warn};
 use super::replica::Replica;
+use super::self_check;
 use crate::admin::metrics::Metrics;
 use crate::admin::server::{self, Admin};
 use crate::apply::kube::KubeWriter;
@@ -56,6 +58,10 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
 
     let client =
         kube::Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let own_namespace = context().namespace.unwrap_or_else(|| settings.slime_namespace.clone());
+    let needs = controller_needs(&settings, &own_namespace);
+    let apply = "apply the roles that `lazyload render` prints for the SlimeBoot, or let the operator do so";
+    let rights = tokio::spawn(self_check::check(client.clone(), needs, apply, readiness.clone()));
     let prometheus = settings.prometheus.clone();
     let (state, problems) = State::new(settings.clone());
     warn(&problems);
@@ -96,6 +102,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     }
     shutdown.cancel();
     reload.abort();
+    rights.abort();
     drop(watches);
     logs.end().await?;
     if let Some(asking) = asking {
