@@ -7,7 +7,7 @@ use crate::process::readiness::Readiness;
 /// Port 80 is left to the machine: the rules say that it is the probe's.
 fn ports(clean_up: bool) -> (Ports, Readiness) {
     let readiness = Readiness::default();
-    let forwarder = Forwarder::new(ServiceNames::Any, false, limits());
+    let forwarder = Forwarder::new(ServiceNames::Any, false, Guard::Off, limits(), Arc::default());
     (Ports::new(forwarder, readiness.clone(), PortRules { clean_up, probe: Some(80) }), readiness)
 }
 
