@@ -39,7 +39,7 @@ impl Client {
 }
 
 /// Where a request goes.
-struct Routed {
+pub(super) struct Routed {
     dial: Dial,
     host: HeaderValue,
     by_host: bool,
@@ -120,7 +120,7 @@ impl Shared {
         Ok(Response::from_parts(parts, Either::Left(Passing::new(body, in_flight, place))))
     }
 
-    fn routed(&self, client: &Client, parts: &Parts) -> Result<Routed, Refusal> {
+    pub(super) fn routed(&self, client: &Client, parts: &Parts) -> Result<Routed, Refusal> {
         if parts.version < Version::HTTP_2 {
             client.exchanges.take_head(|raw| headers::check_framing(parts, raw))?;
         }

@@ -87,7 +87,7 @@ async fn a_destination_with_all_its_connections_in_use_is_busy_and_others_are_no
 
 #[tokio::test]
 async fn what_happens_is_counted() {
-    let probe = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let probe = free_port().await;
     let (rig, upstream) = (Rig::with(limits(), Some(probe)).await, Upstream::answering(OK).await);
     let mut client = rig.connect().await;
     for _ in 0..2 {

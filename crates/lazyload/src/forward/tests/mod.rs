@@ -146,6 +146,10 @@ impl Conn {
     }
 }
 
+async fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
 /// A destination that plays a script on each connection.
 struct Upstream {
     address: SocketAddr,

@@ -11,10 +11,6 @@ fn ports(clean_up: bool) -> (Ports, Readiness) {
     (Ports::new(forwarder, readiness.clone(), PortRules { clean_up, probe: Some(80) }), readiness)
 }
 
-async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
-}
-
 fn is_open(port: u16) -> bool {
     std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
 }

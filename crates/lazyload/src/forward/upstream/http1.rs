@@ -53,10 +53,10 @@ impl Http1 {
         let again = may_be_sent_again(&parts, &body).then(|| copy(&parts));
         let error = match self.pooled.request(Request::from_parts(parts, Either::Left(body))).await {
             Ok(response) => {
-                if let Some(connection) = response.extensions().get::<HasAnswered>() {
-                    if connection.set() {
-                        self.metrics.upstream_reused.inc();
-                    }
+                if let Some(connection) = response.extensions().get::<HasAnswered>()
+                    && connection.set()
+                {
+                    self.metrics.upstream_reused.inc();
                 }
                 return Ok(response);
             }
