@@ -90,7 +90,7 @@ async fn what_happens_is_counted() {
     let probe = free_port().await;
     let (rig, upstream) = (Rig::with(limits(), Some(probe)).await, Upstream::answering(OK).await);
     let mut client = rig.connect().await;
-    for _ in 0..2 {
+    for _ in 0..3 {
         client.send(&request("GET /", upstream.address, "")).await;
         assert!(client.until("hi").await.is_some());
     }
@@ -100,14 +100,14 @@ async fn what_happens_is_counted() {
     prober.send("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     let text = prober.rest().await;
     for line in [
-        "lazyload_forward_requests_total{protocol=\"http1\",result=\"answered\"} 2",
+        "lazyload_forward_requests_total{protocol=\"http1\",result=\"answered\"} 3",
         "lazyload_forward_requests_total{protocol=\"http1\",result=\"failed_upstream\"} 1",
         "lazyload_forward_requests_total{protocol=\"http1\",result=\"failed_client\"} 1",
         "lazyload_forward_refused_total{reason=\"header_repeated\"} 1",
         "lazyload_forward_upstream_connects_total 1",
-        "lazyload_forward_upstream_reused_total 1",
+        "lazyload_forward_upstream_reused_total 2",
         "lazyload_forward_upstream_connections 1",
-        "lazyload_forward_own_latency_seconds_count 2",
+        "lazyload_forward_own_latency_seconds_count 3",
     ] {
         assert!(text.lines().any(|written| written == line), "{line} is not in:\n{text}");
     }
