@@ -61,6 +61,11 @@ impl Controller {
         controller
     }
 
+    /// A controller that was not started yet and has no settings.
+    pub fn stopped(cluster: &Cluster) -> Self {
+        Self::new(cluster.folder(), &cluster.kubeconfig(), "127.0.0.1", free_port())
+    }
+
     fn new(folder: &Path, kubeconfig: &Path, host: &str, log_source_port: u16) -> Self {
         let (aux_port, metrics_port) = (free_port(), free_port());
         let config = folder.join(format!("controller-{aux_port}.json"));

@@ -37,7 +37,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let (settings, warnings) = read_settings(&args.config, &mut file)?;
     let level_of_process = std::env::var("LOG_LEVEL").ok();
     let level_text = level_of_process.as_ref().unwrap_or(&settings.log_level);
-    let level = logging::start(level_text).map_err(|error| BadInput(error.to_string()))?;
+    let started = logging::start_to(level_text, settings.log_file.as_ref());
+    let (level, output) = started.map_err(|error| BadInput(error.to_string()))?;
     warn(&warnings);
     let pod = std::env::var("POD_NAME").ok();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pod, settings = settings.effective(), "effective settings");
@@ -68,7 +69,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let relay = replica.as_ref().map(|replica| replica.relay.clone());
     let logs = Logs::serve(log_source, calls_tx, &metrics, relay, &shutdown)?;
     let level = Some(level).filter(|_| level_of_process.is_none());
-    let reload = Reload { file, running: settings, level, events: events_tx.downgrade(), metrics: metrics.clone() };
+    let reload =
+        Reload { file, running: settings, level, output, events: events_tx.downgrade(), metrics: metrics.clone() };
     let reload = tokio::spawn(reload.run());
     let (questions_tx, questions_rx) = mpsc::channel(1);
     let asking = prometheus.map(|settings| {
