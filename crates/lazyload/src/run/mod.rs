@@ -13,6 +13,7 @@ mod logs;
 mod reload;
 mod render;
 mod replica;
+mod self_check;
 mod uninstall;
 mod without_fallback;
 

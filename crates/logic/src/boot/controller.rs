@@ -3,13 +3,11 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::meta::{binding, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
-use super::{Controller, Installation, election};
+use super::meta::{binding, cluster_metadata, env_from_field, metadata, rule, set_if_any};
+use super::{Controller, Installation, election, log_volume, pod_security};
 use crate::checksum::checksum;
 use crate::settings::MetricSource;
 
-/// Any user but root; what a namespace with the restricted Pod Security Standard asks for.
-const USER: u32 = 65532;
 /// Where the global-sidecars' proxies send their logs.
 const LOG_PORT: &str = "log-source-port";
 const READ: &[&str] = &["get", "list", "watch"];
@@ -90,16 +88,24 @@ fn service(installation: &Installation) -> Value {
 pub(super) fn deployment(installation: &Installation) -> Value {
     let Installation { settings, controller, .. } = installation;
     let name = &settings.module_name;
+    let (mut volumes, mut mounts) = (
+        vec![json!({"name": "config-volume", "configMap": {"name": name, "defaultMode": 420}})],
+        vec![json!({"name": "config-volume", "mountPath": "/etc/slime/config"})],
+    );
+    if let Some((volume, mount)) = log_volume::of(installation) {
+        volumes.push(volume);
+        mounts.push(mount);
+    }
     let mut pod = json!({
         "serviceAccountName": name,
-        "containers": [container(installation)],
-        "volumes": with(&[json!({"name": "config-volume", "configMap": {"name": name, "defaultMode": 420}})], &controller.volumes),
+        "securityContext": pod_security::of_pod(controller),
+        "containers": [container(installation, &mounts)],
+        "volumes": with(&volumes, &controller.volumes),
     });
     set_if_any(&mut pod, "imagePullSecrets", &installation.image_pull_secrets);
     set_if_any(&mut pod, "nodeSelector", &controller.node_selector);
     set_if_any(&mut pod, "tolerations", &controller.tolerations);
     set_if_any(&mut pod, "affinity", &controller.affinity);
-    set_if_any(&mut pod, "securityContext", &controller.pod_security_context);
     let strategy = match settings.lease {
         // A new one is there before an old one goes, so that somebody always hears the access logs.
         Some(_) => json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
@@ -122,16 +128,12 @@ pub(super) fn deployment(installation: &Installation) -> Value {
     })
 }
 
-fn container(installation: &Installation) -> Value {
+fn container(installation: &Installation, mounts: &[Value]) -> Value {
     let Installation { settings, controller, .. } = installation;
     let own_env = ["WATCH_NAMESPACE", "POD_NAMESPACE", "POD_NAME"]
         .into_iter()
         .filter(|name| controller.env.iter().all(|variable| variable.get("name").is_none_or(|taken| taken != name)))
         .map(|name| env_from_field(name, if name == "POD_NAME" { "metadata.name" } else { "metadata.namespace" }));
-    let security = json!({
-        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsGroup": USER, "runAsNonRoot": true, "runAsUser": USER,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    });
     let port = |name: &str, address: &str, default| json!({"name": name, "containerPort": port_of(address, default), "protocol": "TCP"});
     let mut ports = vec![port("aux-port", &settings.aux_address, 8081)];
     if listens_for_logs(installation) {
@@ -153,8 +155,8 @@ fn container(installation: &Installation) -> Value {
         "ports": ports,
         "readinessProbe": probe("/modules/readyz", 1),
         "livenessProbe": probe("/modules/livez", 2),
-        "volumeMounts": with(&[json!({"name": "config-volume", "mountPath": "/etc/slime/config"})], &controller.volume_mounts),
-        "securityContext": merged(&security, controller.container_security_context.clone()),
+        "volumeMounts": with(mounts, &controller.volume_mounts),
+        "securityContext": pod_security::of_container(controller),
     });
     set_if_any(&mut container, "resources", &controller.resources);
     container

@@ -63,7 +63,8 @@ fn container(image: &str) -> Value {
     })
 }
 
-fn rules() -> Vec<Value> {
+/// What the operator may do.
+pub(super) fn rules() -> Vec<Value> {
     let mut rules = vec![
         rule("config.netease.com", &["slimeboots"], &["get", "list", "patch", "watch"]),
         rule("config.netease.com", &["slimeboots/status"], &["get", "patch"]),
