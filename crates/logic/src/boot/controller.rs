@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::meta::{binding, cluster_metadata, env_from_field, metadata, rule, set_if_any};
 use super::{Controller, Installation, election, log_volume, pod_security};
 use crate::checksum::checksum;
+use crate::settings::Settings;
 
 const READ: &[&str] = &["get", "list", "watch"];
 /// What server-side apply, deletion and watching need.
@@ -132,6 +133,7 @@ fn container(installation: &Installation, mounts: &[Value]) -> Value {
             "initialDelaySeconds": 3, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": failures,
         })
     };
+    let ports = ports(settings);
     let mut container = json!({
         "name": "slime",
         "image": controller.image.name,
@@ -139,9 +141,9 @@ fn container(installation: &Installation, mounts: &[Value]) -> Value {
         "command": ["/lazyload", "controller"],
         "env": with(&own_env.collect::<Vec<_>>(), &controller.env),
         "ports": [
-            {"name": "aux-port", "containerPort": port_of(&settings.aux_address, 8081), "protocol": "TCP"},
-            {"name": "log-source-port", "containerPort": port_of(&settings.log_source_address, 8082), "protocol": "TCP"},
-            {"name": "http-metrics", "containerPort": port_of(&settings.metrics_address, 8080), "protocol": "TCP"},
+            {"name": "aux-port", "containerPort": ports.auxiliary, "protocol": "TCP"},
+            {"name": "log-source-port", "containerPort": ports.log_source, "protocol": "TCP"},
+            {"name": "http-metrics", "containerPort": ports.metrics, "protocol": "TCP"},
         ],
         "readinessProbe": probe("/modules/readyz", 1),
         "livenessProbe": probe("/modules/livez", 2),
@@ -154,6 +156,25 @@ fn container(installation: &Installation, mounts: &[Value]) -> Value {
 
 fn with(first: &[Value], then: &[Value]) -> Vec<Value> {
     [first, then].concat()
+}
+
+/// Where the controller listens.
+pub(super) struct Ports {
+    /// Health, metrics, log level.
+    pub(super) auxiliary: u16,
+    /// Access logs.
+    pub(super) log_source: u16,
+    /// Metrics alone.
+    pub(super) metrics: u16,
+}
+
+/// The ports of the settings' addresses.
+pub(super) fn ports(settings: &Settings) -> Ports {
+    Ports {
+        auxiliary: port_of(&settings.aux_address, 8081),
+        log_source: port_of(&settings.log_source_address, 8082),
+        metrics: port_of(&settings.metrics_address, 8080),
+    }
 }
 
 /// Port of a listening address such as `:8081`; an address without one is the controller's to complain of.
