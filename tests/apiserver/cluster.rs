@@ -19,7 +19,7 @@ const AT_ONCE: usize = 2;
 /// Group of the user that the controller is; it has the rights of the rendered ClusterRole, and no others.
 pub const CONTROLLER_GROUP: &str = "lazyload-controllers";
 /// Group of the user that the operator is; it has the rights of the printed ClusterRole, and no others.
-const OPERATOR_GROUP: &str = "slime-boots";
+pub const OPERATOR_GROUP: &str = "slime-boots";
 
 /// Replicas of the controller, each a user of its own.
 pub const REPLICAS: [u8; 3] = [2, 3, 4];

@@ -27,6 +27,7 @@ mod scope;
 mod settings;
 mod status;
 mod story;
+mod uninstall;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ mod controller;
 mod crds;
 mod demo;
 mod engine;
+mod farewell;
 pub mod global_sidecar;
 mod install;
 mod logs;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::meta::{binding, cluster_metadata, env_from_field, metadata, rule, set_if_any};
 use super::{Controller, Installation, election, log_volume, pod_security};
 use crate::checksum::checksum;
-use crate::settings::MetricSource;
+use crate::settings::{MetricSource, Settings};
 
 /// Where the global-sidecars' proxies send their logs.
 const LOG_PORT: &str = "log-source-port";
@@ -134,12 +134,13 @@ fn container(installation: &Installation, mounts: &[Value]) -> Value {
         .into_iter()
         .filter(|name| controller.env.iter().all(|variable| variable.get("name").is_none_or(|taken| taken != name)))
         .map(|name| env_from_field(name, if name == "POD_NAME" { "metadata.name" } else { "metadata.namespace" }));
-    let port = |name: &str, address: &str, default| json!({"name": name, "containerPort": port_of(address, default), "protocol": "TCP"});
-    let mut ports = vec![port("aux-port", &settings.aux_address, 8081)];
+    let ports = ports(settings);
+    let port = |name: &str, number: u16| json!({"name": name, "containerPort": number, "protocol": "TCP"});
+    let mut named = vec![port("aux-port", ports.auxiliary)];
     if listens_for_logs(installation) {
-        ports.push(port(LOG_PORT, &settings.log_source_address, 8082));
+        named.push(port(LOG_PORT, ports.log_source));
     }
-    ports.push(port("http-metrics", &settings.metrics_address, 8080));
+    named.push(port("http-metrics", ports.metrics));
     let probe = |path: &str, failures: u32| {
         json!({
             "httpGet": {"path": path, "port": "aux-port"},
@@ -152,7 +153,7 @@ fn container(installation: &Installation, mounts: &[Value]) -> Value {
         "imagePullPolicy": controller.image.pull_policy,
         "command": ["/lazyload", "controller"],
         "env": with(&own_env.collect::<Vec<_>>(), &controller.env),
-        "ports": ports,
+        "ports": named,
         "readinessProbe": probe("/modules/readyz", 1),
         "livenessProbe": probe("/modules/livez", 2),
         "volumeMounts": with(mounts, &controller.volume_mounts),
@@ -168,6 +169,25 @@ fn listens_for_logs(installation: &Installation) -> bool {
 
 fn with(first: &[Value], then: &[Value]) -> Vec<Value> {
     [first, then].concat()
+}
+
+/// Where the controller listens.
+pub(super) struct Ports {
+    /// Health, metrics, log level.
+    pub(super) auxiliary: u16,
+    /// Access logs.
+    pub(super) log_source: u16,
+    /// Metrics alone.
+    pub(super) metrics: u16,
+}
+
+/// The ports of the settings' addresses.
+pub(super) fn ports(settings: &Settings) -> Ports {
+    Ports {
+        auxiliary: port_of(&settings.aux_address, 8081),
+        log_source: port_of(&settings.log_source_address, 8082),
+        metrics: port_of(&settings.metrics_address, 8080),
+    }
 }
 
 /// Port of a listening address such as `:8081`; an address without one is the controller's to complain of.

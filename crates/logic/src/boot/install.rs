@@ -72,6 +72,7 @@ pub(super) fn rules() -> Vec<Value> {
         rule("apps", &["deployments"], OWN),
         rule("rbac.authorization.k8s.io", &["clusterrolebindings", "clusterroles", "rolebindings", "roles"], OWN),
         rule("networking.istio.io", &["destinationrules", "envoyfilters", "sidecars"], OWN),
+        rule("networking.k8s.io", &["networkpolicies"], OWN),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
     ];
     rules.extend(controller::rules());

@@ -18,6 +18,7 @@ mod lua;
 mod meta;
 mod metadata_exchange;
 mod needs;
+mod network_policy;
 mod objects;
 mod place;
 mod pod_security;
@@ -60,6 +61,8 @@ pub struct Installation {
     pub controller: Controller,
     /// Where some unmatched hosts go instead.
     pub dispatches: Vec<Dispatch>,
+    /// Whether NetworkPolicies say who may connect to the pods.
+    pub network_policies: bool,
     /// The global-sidecar, unless it is switched off.
     pub global_sidecar: Option<GlobalSidecar>,
 }

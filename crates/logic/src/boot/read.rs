@@ -98,6 +98,7 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     let global_sidecar = global_sidecar(&component, &settings, &image)?;
     warnings.extend(odd_dispatches);
     let installation = Installation {
+        network_policies: spec.key("networkPolicy").flag().map_err(BootError::from_reader)?,
         namespace,
         istio_namespace,
         image_pull_secrets: values::items::<core::LocalObjectReference>(
