@@ -6,7 +6,7 @@
 //	CALLS     comma-separated URLs, called one after the other; their answers are embedded
 //
 // Every other path echoes the request as it arrived. /fetch, /load, /load/start, /load/stop and /probe make the pod a client
-// (see README.md of the testbed). Called as `curl` it is a small look-alike of curl.
+// (see README.md of the testbed), and /metrics counts its calls. Called as `curl` it is a small look-alike of curl.
 package main
 
 import (
@@ -36,6 +36,7 @@ func serve() {
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	mux.HandleFunc("/fetch", handleFetch)
 	mux.HandleFunc("/probe", handleProbe)
+	mux.Handle("/metrics", &calls)
 	loads := newLoads()
 	mux.HandleFunc("/load", loads.run)
 	mux.HandleFunc("/load/start", loads.start)
