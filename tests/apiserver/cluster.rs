@@ -17,9 +17,9 @@ use crate::support::{binary, can_run, process, repository};
 /// Clusters at once: each keeps a core busy while it starts.
 const AT_ONCE: usize = 2;
 /// Group of the user that the controller is; it has the rights of the rendered ClusterRole, and no others.
-const CONTROLLER_GROUP: &str = "lazyload-controllers";
+pub const CONTROLLER_GROUP: &str = "lazyload-controllers";
 /// Group of the user that the operator is; it has the rights of the printed ClusterRole, and no others.
-const OPERATOR_GROUP: &str = "slime-boots";
+pub const OPERATOR_GROUP: &str = "slime-boots";
 
 /// Replicas of the controller, each a user of its own.
 pub const REPLICAS: [u8; 3] = [2, 3, 4];

@@ -61,6 +61,11 @@ impl Controller {
         controller
     }
 
+    /// A controller that was not started yet and has no settings.
+    pub fn stopped(cluster: &Cluster) -> Self {
+        Self::new(cluster.folder(), &cluster.kubeconfig(), "127.0.0.1", free_port())
+    }
+
     fn new(folder: &Path, kubeconfig: &Path, host: &str, log_source_port: u16) -> Self {
         let (aux_port, metrics_port) = (free_port(), free_port());
         let config = folder.join(format!("controller-{aux_port}.json"));
@@ -175,6 +180,11 @@ impl Controller {
     /// GET of the address that is for metrics alone.
     pub async fn get_metrics(&self) -> anyhow::Result<(u16, String)> {
         get(&self.host, self.metrics_port, "/metrics").await
+    }
+
+    /// Port of the address that is for metrics alone.
+    pub fn metrics_port(&self) -> u16 {
+        self.metrics_port
     }
 
     /// The value of one series, given as in the exposition; 0 where there is none.

@@ -52,6 +52,22 @@ impl Replicas {
         replicas
     }
 
+    /// Waits until both say the same of who leads, beside their readiness.
+    async fn say_that_this_one_leads(&self, leader: usize) {
+        for (at, replica) in self.all.iter().enumerate() {
+            let expected = if at == leader {
+                "leading: this replica writes\n".to_owned()
+            } else {
+                format!("standing by: lazyload-{} leads\n", REPLICAS[leader])
+            };
+            eventually(&expected, DEADLINE, || async {
+                let said = replica.get("/modules/readyz").await.unwrap();
+                if said == (200, expected.clone()) { Ok(()) } else { Err(said) }
+            })
+            .await;
+        }
+    }
+
     /// Which one says that it writes, once one of these does.
     async fn leader_among(&self, which: &[usize]) -> usize {
         eventually("one of them leads", DEADLINE, || async {
@@ -119,6 +135,7 @@ async fn a_cut_off_leader_stops_before_another_starts_and_what_it_alone_heard_is
     let Some(cluster) = mesh("leaders: cut").await else { return };
     let mut replicas = Replicas::start(&cluster, 2).await;
     let first = replicas.leader_among(&[0, 1]).await;
+    replicas.say_that_this_one_leads(first).await;
     let second = 1 - first;
     let mut to_first = send(&replicas.all[first], &[(CALLER, "host-0:9080")]).await;
     let mut to_second = send(&replicas.all[second], &[(CALLER, "host-1:9080")]).await;

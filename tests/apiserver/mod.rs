@@ -11,19 +11,23 @@ mod dependencies;
 mod history;
 mod identity;
 mod leaders;
+mod log_files;
 mod objects;
 mod operator;
 mod outages;
 mod ownership;
+mod pod_security;
 mod prometheus;
 pub(crate) mod proxy;
 mod reload;
 mod restarts;
+mod rights;
 mod routes;
 mod scope;
 mod settings;
 mod status;
 mod story;
+mod uninstall;
 
 use std::time::Duration;
 

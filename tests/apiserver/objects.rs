@@ -199,6 +199,7 @@ fn resource(kind: &str) -> ApiResource {
     let (group, version) = match kind {
         "Namespace" | "Pod" | "Service" | "ConfigMap" | "ServiceAccount" => ("", "v1"),
         "Deployment" => ("apps", "v1"),
+        "NetworkPolicy" => ("networking.k8s.io", "v1"),
         "Lease" => ("coordination.k8s.io", "v1"),
         "Event" => ("events.k8s.io", "v1"),
         "EnvoyFilter" => ("networking.istio.io", "v1alpha3"),

@@ -17,6 +17,7 @@ const KINDS: &[&str] = &[
     "Deployment",
     "Sidecar",
     "Service",
+    "NetworkPolicy",
     "ConfigMap",
     "RoleBinding",
     "ClusterRoleBinding",
@@ -458,4 +459,31 @@ async fn each_of_thirty_mistakes_gives_a_condition_and_changes_nothing_that_work
     assert_eq!(operated.made_for("lazyload").await, before);
     operated.objects().apply(&right).await;
     operated.ready("lazyload").await;
+}
+
+#[tokio::test]
+async fn network_policies_come_when_they_are_asked_for_and_go_when_they_are_not() {
+    let Some(operated) = Operated::start("network policies").await else { return };
+    operated.objects().namespace("default").await;
+    let mut boot = printed_boot("the_seeds_namespace_accesslog_example");
+    operated.objects().apply(&boot).await;
+    operated.ready("lazyload").await;
+    assert!(operated.objects().names("NetworkPolicy").await.is_empty());
+    boot["spec"]["networkPolicy"] = json!(true);
+    operated.objects().apply(&boot).await;
+    operated.ready("lazyload").await;
+    let (made, wanted) = (operated.made_for("lazyload").await, rendered(&boot));
+    let mut policies = 0;
+    for (name, wanted) in wanted.iter().filter(|(name, _)| name.starts_with("NetworkPolicy ")) {
+        assert!(has(&made[name], wanted), "{name}: {} lacks something of {wanted}", made[name]);
+        policies += 1;
+    }
+    assert!(policies >= 2);
+    boot["spec"]["networkPolicy"] = json!(false);
+    operated.objects().apply(&boot).await;
+    eventually("the policies are gone", DEADLINE, || async {
+        let left = operated.objects().names("NetworkPolicy").await;
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
 }

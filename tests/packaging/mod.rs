@@ -2,6 +2,8 @@
 //! Never installs anything; `mesh::ways` does, on a real mesh.
 //! Next: `chart` for Helm, `scripts` for `install/samples/lazyload`, `image` for `image/build.sh`.
 
-mod chart;
+pub(crate) mod chart;
 mod image;
+mod metrics;
+mod rights;
 mod scripts;

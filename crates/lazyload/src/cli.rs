@@ -98,8 +98,8 @@ pub struct InstallArgs {
 /// Arguments of `lazyload uninstall`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-In this order: the operator and the controllers are stopped; the Sidecars of fences are deleted, and proxies get 5 s to follow; SlimeBoots
-are deleted; the operator is started again and removes what they stand for. Run again, it goes on where it was.
+In this order: the operator and the controllers are stopped; the Sidecars of fences import every service, proxies get 5 s to follow,
+the Sidecars are deleted, and proxies get 5 s again; SlimeBoots are deleted; the operator is started again and removes what they stand for. Run again, it goes on where it was.
 Cluster access: KUBECONFIG, or the service account when run in a pod. Environment: LOG_LEVEL (info).
 Exit codes: 0 no SlimeBoot is left; 1 something failed, and the log says what was awaited; 2 the arguments cannot be used.")]
 pub struct UninstallArgs {

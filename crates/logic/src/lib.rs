@@ -2,6 +2,7 @@
 //! Never reads a clock, a file or a socket: `now` is an argument, input and output are values.
 //! Next: `state` ties the folders together; `lazyload` (the binary) feeds it and carries out what it plans.
 
+pub mod backups;
 pub mod boot;
 mod checksum;
 pub mod convert;

@@ -3,6 +3,7 @@
 //! Next: `story` for what is learned, `away` for what is not lost, `access` for how it is let in, `server` and `exporter` for the stage.
 
 mod access;
+mod alerts;
 mod away;
 mod exporter;
 mod server;

@@ -26,6 +26,15 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts one that scrapes a port twice a second; `None` if it cannot run here. `web` is its file for TLS and users.
     pub async fn start(test: &str, folder: &Path, scraped: u16, web: Option<PathBuf>) -> Option<Self> {
+        Self::start_as(test, folder, &config(scraped, "[]"), web).await
+    }
+
+    /// Starts one that also evaluates the rules of a file, twice a second.
+    pub async fn start_with_rules(test: &str, folder: &Path, scraped: u16, rules: &Path) -> Option<Self> {
+        Self::start_as(test, folder, &config(scraped, &format!("['{}']", rules.display())), None).await
+    }
+
+    async fn start_as(test: &str, folder: &Path, config: &str, web: Option<PathBuf>) -> Option<Self> {
         let program = match program() {
             Ok(program) => program.clone(),
             Err(missing) => {
@@ -35,10 +44,6 @@ impl Prometheus {
         };
         let folder = folder.join("prometheus");
         std::fs::create_dir(&folder).unwrap();
-        let config = format!(
-            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
-             scrape_configs:\n- job_name: mesh\n  static_configs: [{{targets: ['127.0.0.1:{scraped}']}}]\n"
-        );
         std::fs::write(folder.join("prometheus.yml"), config).unwrap();
         let mut prometheus = Self { process: None, program, folder, web, port: free_port() };
         prometheus.start_again();
@@ -98,12 +103,27 @@ impl Prometheus {
         counts.map(|(_, count)| count.parse::<f64>().unwrap()).sum()
     }
 
+    /// The rules and what became of them.
+    pub async fn rules(&self) -> Vec<serde_json::Value> {
+        let (_, text) = self.get("/api/v1/rules").await.unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+        answer["data"]["groups"][0]["rules"].as_array().cloned().unwrap_or_default()
+    }
+
     async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
         let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
         let answer = client.get(format!("http://{}{path}", self.address()).parse()?).await?;
         let status = answer.status().as_u16();
         Ok((status, String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?))
     }
+}
+
+fn config(scraped: u16, rule_files: &str) -> String {
+    format!(
+        "global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}\n\
+         rule_files: {rule_files}\n\
+         scrape_configs:\n- job_name: mesh\n  static_configs: [{{targets: ['127.0.0.1:{scraped}']}}]\n"
+    )
 }
 
 /// The program, which is fetched where it is missing.

@@ -68,11 +68,10 @@ pub async fn serve_metrics(listener: TcpListener, admin: Admin, shutdown: Cancel
 
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     let awaited = admin.readiness.awaited();
-    if awaited.is_empty() {
-        return (StatusCode::OK, String::new());
-    }
-    let lines: Vec<String> = awaited.iter().map(|what| format!("waiting for {what}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines.concat())
+    let status = if awaited.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let waiting = awaited.iter().map(|what| format!("waiting for {what}\n"));
+    let notes = admin.readiness.notes();
+    (status, waiting.chain(notes.iter().map(|note| format!("{note}\n"))).collect::<String>())
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

@@ -1,6 +1,7 @@
 //! The life of one request: read its head, decide its route, send it on, pass the answer back. Bodies stream both ways, with trailers.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -13,6 +14,7 @@ use super::Shared;
 use super::body::Passing;
 use super::downstream::{Exchanges, InFlight};
 use super::failure::{Failure, Side};
+use super::guard::Ends;
 use super::upstream::Answered;
 use super::{headers, tunnel};
 
@@ -23,13 +25,21 @@ pub(super) type Answer = Either<Passing, Full<Bytes>>;
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     /// Where it connected to.
-    pub(super) port: u16,
+    port: u16,
+    /// Between whom.
+    ends: Ends,
     /// What is on its way.
     pub(super) exchanges: Arc<Exchanges>,
 }
 
+impl Client {
+    pub(super) fn new(port: u16, ends: Ends) -> Self {
+        Self { port, ends, exchanges: Arc::default() }
+    }
+}
+
 /// Where a request goes.
-struct Routed {
+pub(super) struct Routed {
     dial: Dial,
     host: HeaderValue,
     by_host: bool,
@@ -42,13 +52,20 @@ impl Shared {
         let is_http1 = request.version() < Version::HTTP_2;
         let is_grpc = is_grpc(&request);
         let mut close = self.draining.is_cancelled();
+        let protocol = if is_http1 { "http1" } else { "http2" };
         let mut answer = match self.forward(client, in_flight, request).await {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                self.metrics.answered(protocol, None);
+                answer
+            }
             Err(failure) => {
-                let (side, status) = (failure.side(), failure.status().as_u16());
-                tracing::warn!(side = side.as_str(), status, reason = failure.reason(), "request failed");
+                self.metrics.answered(protocol, Some(&failure));
+                if let Failure::Refused(refusal) = &failure {
+                    self.metrics.refused(refusal);
+                }
+                self.failures.tell(&failure, client.port);
                 // What such a client sends next may not be what it seems.
-                close |= side == Side::Client;
+                close |= failure.side() == Side::Client;
                 failure.into_answer(is_grpc)
             }
         };
@@ -64,6 +81,7 @@ impl Shared {
         in_flight: InFlight,
         mut request: Request<Incoming>,
     ) -> Result<Response<Answer>, Failure> {
+        let began = Instant::now();
         let version = if request.version() == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
         let client_side = (version == Version::HTTP_11).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
@@ -75,7 +93,9 @@ impl Shared {
         parts.version = version;
         parts.extensions.clear();
         let body = Passing::new(body, in_flight.clone(), None);
+        let before = began.elapsed();
         let Answered { mut response, place } = self.upstream.send(dial.clone(), &host, parts, body).await?;
+        let answered = Instant::now();
 
         let mut switched_to = None;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -96,16 +116,19 @@ impl Shared {
         headers::for_client(&mut parts.headers, switched_to);
         parts.version = version;
         parts.extensions.clear();
+        self.metrics.own_latency(before + answered.elapsed());
         Ok(Response::from_parts(parts, Either::Left(Passing::new(body, in_flight, place))))
     }
 
-    fn routed(&self, client: &Client, parts: &Parts) -> Result<Routed, Refusal> {
+    pub(super) fn routed(&self, client: &Client, parts: &Parts) -> Result<Routed, Refusal> {
         if parts.version < Version::HTTP_2 {
             client.exchanges.take_head(|raw| headers::check_framing(parts, raw))?;
         }
+        self.guarded.believe(&parts.headers, client.ends)?;
         let head = headers::read(parts, client.port)?;
         let known = |namespace: &str, name: &str| self.services.contains(namespace, name);
         let route = route::route(&head, self.prefer_listener_port, known)?;
+        self.guarded.admit(&route.dial, client.ends, client.port)?;
         let host = HeaderValue::from_str(&route.host).map_err(|_| Refusal::NotText { header: "Host" })?;
         Ok(Routed { dial: route.dial, host, by_host: route.by_host })
     }

@@ -7,10 +7,10 @@ use lazyload_api::names::FAILURE_HEADER;
 use lazyload_logic::route::{self, Dial, Refusal};
 
 use super::exchange::Answer;
-use super::upstream::{Cause, TimedOut};
+use super::upstream::{Busy, Cause, ResolveError, TimedOut};
 
 /// Who failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
     /// The request.
     Client,
@@ -26,6 +26,15 @@ impl Side {
             Self::Client => "client",
             Self::Upstream => "upstream",
             Self::Ours => "ours",
+        }
+    }
+
+    /// As it is counted.
+    pub(super) fn result(self) -> &'static str {
+        match self {
+            Self::Client => "failed_client",
+            Self::Upstream => "failed_upstream",
+            Self::Ours => "failed_ours",
         }
     }
 }
@@ -72,25 +81,33 @@ impl Failure {
         }
     }
 
+    /// Why there is no connection decides who failed.
+    fn connecting(source: &Cause) -> (Side, StatusCode) {
+        let cause = |is: fn(&(dyn std::error::Error + 'static)) -> bool| chain(source.as_ref()).any(is);
+        let unresolved = chain(source.as_ref()).find_map(<dyn std::error::Error>::downcast_ref::<ResolveError>);
+        match unresolved {
+            Some(ResolveError::NoSuchHost { .. }) => (Side::Client, StatusCode::NOT_FOUND),
+            Some(ResolveError::Forbidden { .. }) => (Side::Client, StatusCode::MISDIRECTED_REQUEST),
+            _ if cause(<dyn std::error::Error>::is::<Busy>) => (Side::Ours, StatusCode::SERVICE_UNAVAILABLE),
+            _ if cause(<dyn std::error::Error>::is::<TimedOut>) => (Side::Upstream, StatusCode::GATEWAY_TIMEOUT),
+            _ => (Side::Upstream, StatusCode::BAD_GATEWAY),
+        }
+    }
+
     pub(super) fn side(&self) -> Side {
         match self {
-            Self::Refused(_) | Self::RequestBody(_) => Side::Client,
-            Self::Connect { .. } | Self::Exchange { .. } | Self::SwitchedUnasked { .. } => Side::Upstream,
-            Self::Address { .. } => Side::Ours,
+            Self::Refused(_) | Self::RequestBody(_) | Self::Address { .. } => Side::Client,
+            Self::Connect { source, .. } => Self::connecting(source).0,
+            Self::Exchange { .. } | Self::SwitchedUnasked { .. } => Side::Upstream,
         }
     }
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Refused(refusal) => StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST),
-            Self::Connect { source, .. } if chain(source.as_ref()).any(<dyn std::error::Error>::is::<TimedOut>) => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
-            _ => match self.side() {
-                Side::Client => StatusCode::BAD_REQUEST,
-                Side::Upstream => StatusCode::BAD_GATEWAY,
-                Side::Ours => StatusCode::INTERNAL_SERVER_ERROR,
-            },
+            Self::RequestBody(_) | Self::Address { .. } => StatusCode::BAD_REQUEST,
+            Self::Connect { source, .. } => Self::connecting(source).1,
+            Self::Exchange { .. } | Self::SwitchedUnasked { .. } => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -134,4 +151,24 @@ pub(super) fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_there_is_no_connection_decides_the_status_and_the_side() {
+        let dial = || Dial::Name { host: "a".into(), port: 80 };
+        let name = || "a".to_owned();
+        let failed = |error: Cause| {
+            let failure = Failure::connect(dial(), error);
+            (failure.status().as_u16(), failure.side())
+        };
+        let io = || std::io::Error::other("any");
+        assert_eq!(failed(Box::new(ResolveError::NoSuchHost { name: name(), source: None })), (404, Side::Client));
+        assert_eq!(failed(Box::new(ResolveError::Forbidden { name: name(), what: "x" })), (421, Side::Client));
+        assert_eq!(failed(Box::new(ResolveError::Failed { name: name(), source: io() })), (502, Side::Upstream));
+        assert_eq!(failed(Box::new(io())), (502, Side::Upstream));
+    }
 }

@@ -8,6 +8,12 @@ use std::time::Duration;
 pub struct Limits {
     /// Resolving a name and connecting; then 504.
     pub connect: Duration,
+    /// Connections of clients; more wait to be accepted.
+    pub client_connections: usize,
+    /// Connections to all destinations; a request that finds no room within the connect limit gets 503.
+    pub upstream_connections: usize,
+    /// Connections to one destination: a slow one does not use up the others' room.
+    pub upstream_connections_per_destination: usize,
     /// An upstream connection unused for so long is closed. Below the five seconds of some servers nothing would be pooled; above, the
     /// occasional stale connection is met by a retry.
     pub pool_idle: Duration,
@@ -48,6 +54,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
+            client_connections: 16_384,
+            upstream_connections: 16_384,
+            upstream_connections_per_destination: 4096,
             pool_idle: Duration::from_secs(60),
             pool_per_destination: 128,
             streams_per_upstream_connection: 100,

@@ -6,8 +6,11 @@ mod body;
 mod downstream;
 mod exchange;
 mod failure;
+mod failure_log;
+pub mod guard;
 mod headers;
 pub mod limits;
+pub mod metrics;
 pub mod port_list;
 pub mod ports;
 pub mod probe;
@@ -21,10 +24,14 @@ mod tests;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use failure_log::FailureLog;
+use guard::{Guard, Guarded};
 use limits::Limits;
+use metrics::Metrics;
 use services::ServiceNames;
 use upstream::Upstream;
 
@@ -37,8 +44,13 @@ pub struct Forwarder {
 struct Shared {
     services: ServiceNames,
     prefer_listener_port: bool,
+    guarded: Guarded,
     upstream: Upstream,
     limits: Limits,
+    /// Room for connections of clients.
+    client_places: Arc<Semaphore>,
+    failures: FailureLog,
+    metrics: Arc<Metrics>,
     /// Cancelled when the end has begun: each answer asks its client to connect anew, which is elsewhere.
     draining: CancellationToken,
     /// Cancelled when no connection is accepted any more.
@@ -52,11 +64,22 @@ impl Forwarder {
     ///
     /// `prefer_listener_port`: requests without Slime-Orig-Dest are dialled on the port on which they came.
     #[must_use]
-    pub fn new(services: ServiceNames, prefer_listener_port: bool, limits: Limits) -> Self {
+    pub fn new(
+        services: ServiceNames,
+        prefer_listener_port: bool,
+        guard: Guard,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let guarded = Guarded::new(guard);
         let shared = Shared {
             services,
             prefer_listener_port,
-            upstream: Upstream::new(&limits),
+            upstream: Upstream::new(&limits, guarded.checks_addresses(), Arc::clone(&metrics)),
+            guarded,
+            client_places: Arc::new(Semaphore::new(limits.client_connections)),
+            failures: FailureLog::default(),
+            metrics,
             limits,
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),

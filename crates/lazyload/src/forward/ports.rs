@@ -55,6 +55,9 @@ impl Ports {
         {
             tracing::warn!(port = probe, "port is in the port list, but health probes are answered on it: skipped");
         }
+        let mut redirected = listed.clone();
+        redirected.insert(ALWAYS_TRIED);
+        self.forwarder.shared.guarded.redirected(&redirected);
         for &port in &listed {
             self.want(port, true);
         }

@@ -1,24 +1,45 @@
-//! Health probes: alive while the process runs, ready while nothing is awaited.
+//! Health probes: alive while the process runs, ready while nothing is awaited. And what is counted.
+
+use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::Metrics;
 use crate::process::readiness::Readiness;
 
 const HEALTHY: &str = "Healthy!";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Answers `/healthz/live` and `/healthz/ready` until `end`.
-pub async fn serve(listener: TcpListener, readiness: Readiness, end: CancellationToken) {
+/// Answers `/healthz/live`, `/healthz/ready` and `/metrics` until `end`.
+pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Arc<Metrics>, end: CancellationToken) {
     let ready = move || {
         let awaited = readiness.awaited();
         async move { answer(&awaited) }
     };
-    let probes = Router::new().route("/healthz/live", get(|| async { HEALTHY })).route("/healthz/ready", get(ready));
+    let counted = move || {
+        let answer = text(&metrics);
+        async move { answer }
+    };
+    let probes = Router::new()
+        .route("/healthz/live", get(|| async { HEALTHY }))
+        .route("/healthz/ready", get(ready))
+        .route("/metrics", get(counted));
     if let Err(error) = axum::serve(listener, probes).with_graceful_shutdown(end.cancelled_owned()).await {
         tracing::error!(%error, "health probes ended");
+    }
+}
+
+fn text(metrics: &Metrics) -> Response {
+    match metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("failed to write metrics: {error}\n")).into_response()
+        }
     }
 }
 

@@ -11,11 +11,14 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use super::downstream::{Downstream, Exchanges, Protocol, detect};
+use super::downstream::{Downstream, Protocol, detect};
 use super::exchange::Client;
 use super::failure::chain;
+use super::guard::Ends;
+use super::metrics::Present;
 use super::{Forwarder, Shared};
 
 /// Pause after a failed accept: the process is out of file descriptors, and only time helps.
@@ -42,12 +45,16 @@ impl Shared {
             }
         };
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let accepting = async {
+                let place = Arc::clone(&self.client_places).acquire_owned().await;
+                (listener.accept().await, place.ok())
+            };
+            let (accepted, place) = tokio::select! {
+                accepted = accepting => accepted,
                 () = stop.cancelled() => break,
             };
             match accepted {
-                Ok((stream, _)) => self.spawn_connection(stream, port, &stop),
+                Ok((stream, _)) => self.spawn_connection(stream, port, &stop, place),
                 Err(error) => {
                     tracing::warn!(port, %error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -56,18 +63,31 @@ impl Shared {
         }
         // Closing the listener resets who waits in its queue: take them in first.
         while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-            self.spawn_connection(stream, port, &stop);
+            self.spawn_connection(stream, port, &stop, None);
         }
     }
 
-    fn spawn_connection(self: &Arc<Self>, stream: TcpStream, port: u16, stop: &CancellationToken) {
-        self.tasks.spawn(Arc::clone(self).connection(stream, port, stop.clone()));
+    fn spawn_connection(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        port: u16,
+        stop: &CancellationToken,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        let connection = Arc::clone(self).connection(stream, port, stop.clone());
+        let present = Present::on(&self.metrics.client_connections);
+        self.tasks.spawn(async move {
+            connection.await;
+            drop((present, place));
+        });
     }
 
     async fn connection(self: Arc<Self>, mut stream: TcpStream, port: u16, stop: CancellationToken) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(port, %error, "failed to set TCP_NODELAY");
         }
+        let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else { return };
+        let client = Client::new(port, Ends { peer: peer.ip(), own: own.ip() });
         // In this order: bytes that have arrived are read before the end is noticed.
         let detected = tokio::select! {
             biased;
@@ -83,13 +103,17 @@ impl Shared {
             }
         };
         let served = match protocol {
-            Protocol::Http1 => self.http1(stream, first, port, stop).await,
-            Protocol::Http2 => self.http2(stream, first, port, stop).await,
+            Protocol::Http1 => self.http1(stream, first, client, stop).await,
+            Protocol::Http2 => self.http2(stream, first, client, stop).await,
         };
         match served {
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 let reasons: Vec<String> = chain(&error).map(ToString::to_string).collect();
+                if error.is_parse() {
+                    // Answered by the library: 400, 414 or 431 without a word, and the connection is closed.
+                    self.metrics.malformed();
+                }
                 tracing::debug!(port, reason = reasons.join(": "), "connection ended early");
             }
             None => tracing::warn!(port, "connection cut at the drain deadline"),
@@ -100,17 +124,15 @@ impl Shared {
         self: &Arc<Self>,
         stream: TcpStream,
         first: bytes::Bytes,
-        port: u16,
+        client: Client,
         stop: CancellationToken,
     ) -> Option<hyper::Result<()>> {
-        let exchanges = Arc::new(Exchanges::default());
-        let stream = Downstream::http1(stream, first, Arc::clone(&exchanges), &self.limits);
+        let stream = Downstream::http1(stream, first, Arc::clone(&client.exchanges), &self.limits);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.limits.client_idle)
             .max_header_size(self.limits.request_head_bytes)
             .auto_date_header(false);
-        let client = Client { port, exchanges };
         let service = service_fn(|request| {
             let (shared, client) = (Arc::clone(self), client.clone());
             async move { Ok::<_, Infallible>(shared.answer(&client, request).await) }
@@ -124,7 +146,7 @@ impl Shared {
         self: &Arc<Self>,
         stream: TcpStream,
         first: bytes::Bytes,
-        port: u16,
+        client: Client,
         stop: CancellationToken,
     ) -> Option<hyper::Result<()>> {
         // Who comes during the grace is served; who was there before is told to go elsewhere at once (GOAWAY).
@@ -147,7 +169,6 @@ impl Shared {
             .keep_alive_interval(limits.ping_every)
             .keep_alive_timeout(limits.ping_timeout)
             .auto_date_header(false);
-        let client = Client { port, exchanges: Arc::default() };
         let service = service_fn(|request| {
             let (shared, client) = (Arc::clone(self), client.clone());
             async move { Ok::<_, Infallible>(shared.answer(&client, request).await) }

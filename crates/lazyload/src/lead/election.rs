@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::hold::{Lead, Until};
 use super::lease::{LeaseClient, LeaseError, record};
 use crate::admin::metrics::Metrics;
+use crate::process::readiness::Readiness;
 
 /// The lease is gone: another replica writes now, or will.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,9 @@ pub(crate) enum LeadLost {
     },
 }
 
+/// Of what is told beside the readiness.
+const TOPIC: &str = "leader";
+
 /// One replica's part in the election.
 pub(crate) struct Election {
     client: LeaseClient,
@@ -46,6 +50,7 @@ pub(crate) struct Election {
     candidate: Candidate,
     grant: watch::Sender<Until>,
     metrics: Arc<Metrics>,
+    readiness: Readiness,
     clock: Instant,
     told: Option<String>,
 }
@@ -57,15 +62,23 @@ struct Held {
 }
 
 impl Election {
-    /// A replica that runs in this pod, and what it may do. Another process of the same pod is another replica.
-    pub(crate) fn new(client: Client, namespace: &str, lease: &str, pod: &str, metrics: Arc<Metrics>) -> (Self, Lead) {
+    /// A replica that runs in this pod, and what it may do. Another process of the same pod is another replica. Who leads is told beside
+    /// the readiness.
+    pub(crate) fn new(
+        client: Client,
+        namespace: &str,
+        lease: &str,
+        pod: &str,
+        metrics: Arc<Metrics>,
+        readiness: Readiness,
+    ) -> (Self, Lead) {
         let random = RandomState::new().hash_one(pod) ^ u64::from(std::process::id());
         let identity = format!("{pod}_{random:016x}{:016x}", RandomState::new().hash_one(random));
         let (grant, lead) = Lead::granted();
         let client = LeaseClient::new(client, namespace, lease.to_owned(), identity.clone());
         let name = format!("{namespace}/{lease}");
         let candidate = Candidate::new(identity);
-        (Self { client, name, candidate, grant, metrics, clock: Instant::now(), told: None }, lead)
+        (Self { client, name, candidate, grant, metrics, readiness, clock: Instant::now(), told: None }, lead)
     }
 
     /// Takes part until `stop`; then the lease is given up, so `stop` must come after the last write.
@@ -79,6 +92,7 @@ impl Election {
         };
         let lost = self.keep(held, &stop).await;
         self.metrics.leads(false);
+        self.readiness.note(TOPIC, None);
         self.grant.send_replace(Until::Never);
         let lease = lost?;
         match self.client.release(lease).await {
@@ -114,6 +128,8 @@ impl Election {
                 let holder = seen.and_then(|seen| seen.holder);
                 if self.told != holder {
                     tracing::info!(lease = self.name, holder, "standing by: another replica writes");
+                    let pod = holder.as_deref().map(|holder| holder.split('_').next().unwrap_or(holder));
+                    self.readiness.note(TOPIC, pod.map(|pod| format!("standing by: {pod} leads")));
                     self.told = holder;
                 }
                 Ok(None)
@@ -129,6 +145,7 @@ impl Election {
         self.grant.send_replace(Until::At(until));
         self.metrics.leads(true);
         self.metrics.lease_transitions(transitions);
+        self.readiness.note(TOPIC, Some("leading: this replica writes".to_owned()));
         tracing::info!(lease = self.name, transitions, "leading: this replica writes from now on");
         loop {
             tokio::select! {

@@ -1,10 +1,13 @@
-//! Log lines on standard output, with a level that can change while the process runs.
+//! Log lines, with a level and a destination that can change while the process runs.
 
 use std::io::IsTerminal;
 
+use lazyload_logic::settings::LogFile;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+
+use super::log_file::Output;
 
 /// Changes the level of a running process.
 #[derive(Clone, Debug)]
@@ -19,17 +22,29 @@ pub struct LevelError {
     level: String,
 }
 
-/// Starts logging at a level in the original's words.
+/// Starts logging to standard output at a level in the original's words.
 ///
 /// # Errors
 /// The level is none of them, or logging was started before.
 pub fn start(level: &str) -> anyhow::Result<LevelHandle> {
+    Ok(start_to(level, None)?.0)
+}
+
+/// As [`start`], to a file where one is given; the output can be changed later.
+///
+/// # Errors
+/// The level is none of them, or logging was started before.
+pub fn start_to(level: &str, file: Option<&LogFile>) -> anyhow::Result<(LevelHandle, Output)> {
+    let output = Output::default();
+    output.set(file);
+    // Colours are for people who look on.
+    let colours = file.is_none() && std::io::stdout().is_terminal();
     let (filter, handle) = reload::Layer::new(filter(level)?);
     tracing_subscriber::registry()
         .with(filter)
-        .with(fmt::layer().with_ansi(std::io::stdout().is_terminal()))
+        .with(fmt::layer().with_ansi(colours).with_writer(output.clone()))
         .try_init()?;
-    Ok(LevelHandle { filter: handle })
+    Ok((LevelHandle { filter: handle }, output))
 }
 
 /// Starts logging to standard error, for commands whose standard output is what their user asked for.

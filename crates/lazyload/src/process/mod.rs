@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod exit;
 pub mod listen;
+pub mod log_file;
 pub mod logging;
 pub mod readiness;
 pub mod signals;

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 pub struct Readiness {
     awaited: Arc<Mutex<BTreeMap<String, usize>>>,
     came: Arc<Notify>,
+    notes: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 /// Something awaited; dropping it means that it has come.
@@ -38,6 +39,21 @@ impl Readiness {
             }
             came.await;
         }
+    }
+
+    /// Says something beside the readiness, on a topic of which the last word counts; `None` takes it back.
+    pub fn note(&self, topic: &'static str, text: Option<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match text {
+            Some(text) => drop(notes.insert(topic, text)),
+            None => drop(notes.remove(topic)),
+        }
+    }
+
+    /// What is said beside the readiness, by topic.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// What is awaited, in alphabetical order; empty means ready.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lazyload_logic::boot::operator_needs;
 use lazyload_logic::operator::{Event, Operator};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::self_check;
 use crate::admin::server;
 use crate::apply::boot::BootWriter;
 use crate::cli::BootArgs;
@@ -35,11 +37,19 @@ pub async fn run(args: BootArgs) -> anyhow::Result<()> {
 
     let client =
         kube::Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let rights = self_check::check(
+        client.clone(),
+        operator_needs(),
+        "apply what `lazyload install-yaml` prints",
+        readiness.clone(),
+    );
+    let rights = tokio::spawn(rights);
     let (events_tx, events_rx) = mpsc::channel(EVENT_QUEUE);
     let watches = watch_installations(&client, &events_tx);
     drop(events_tx);
     operate(&readiness, &BootWriter::new(client), events_rx, &shutdown).await;
     shutdown.cancel();
+    rights.abort();
     drop(watches);
     health.await.context("the health endpoint ended badly")??;
     Ok(())

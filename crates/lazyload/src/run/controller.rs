@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use lazyload_logic::boot::controller_needs;
 use lazyload_logic::settings::{Context, MetricSource, Settings};
 use lazyload_logic::state::State;
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use super::engine::{EVENT_QUEUE, Engine};
 use super::logs::Logs;
 use super::reload::{Reload, warn};
 use super::replica::Replica;
+use super::self_check;
 use crate::admin::metrics::Metrics;
 use crate::admin::server::{self, Admin};
 use crate::apply::kube::KubeWriter;
@@ -37,7 +39,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let (settings, warnings) = read_settings(&args.config, &mut file)?;
     let level_of_process = std::env::var("LOG_LEVEL").ok();
     let level_text = level_of_process.as_ref().unwrap_or(&settings.log_level);
-    let level = logging::start(level_text).map_err(|error| BadInput(error.to_string()))?;
+    let started = logging::start_to(level_text, settings.log_file.as_ref());
+    let (level, output) = started.map_err(|error| BadInput(error.to_string()))?;
     warn(&warnings);
     let pod = std::env::var("POD_NAME").ok();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pod, settings = settings.effective(), "effective settings");
@@ -55,6 +58,10 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
 
     let client =
         kube::Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let own_namespace = context().namespace.unwrap_or_else(|| settings.slime_namespace.clone());
+    let needs = controller_needs(&settings, &own_namespace);
+    let apply = "apply the roles that `lazyload render` prints for the SlimeBoot, or let the operator do so";
+    let rights = tokio::spawn(self_check::check(client.clone(), needs, apply, readiness.clone()));
     let prometheus = settings.prometheus.clone();
     let (state, problems) = State::new(settings.clone());
     warn(&problems);
@@ -68,7 +75,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let relay = replica.as_ref().map(|replica| replica.relay.clone());
     let logs = Logs::serve(log_source, calls_tx, &metrics, relay, &shutdown)?;
     let level = Some(level).filter(|_| level_of_process.is_none());
-    let reload = Reload { file, running: settings, level, events: events_tx.downgrade(), metrics: metrics.clone() };
+    let reload =
+        Reload { file, running: settings, level, output, events: events_tx.downgrade(), metrics: metrics.clone() };
     let reload = tokio::spawn(reload.run());
     let (questions_tx, questions_rx) = mpsc::channel(1);
     let asking = prometheus.map(|settings| {
@@ -94,6 +102,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     }
     shutdown.cancel();
     reload.abort();
+    rights.abort();
     drop(watches);
     logs.end().await?;
     if let Some(asking) = asking {

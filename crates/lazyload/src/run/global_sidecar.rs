@@ -3,13 +3,16 @@
 //! [`start`] also serves the demo and tests: with [`Listen::Addresses`] and [`Services::Given`] nothing outside this process is needed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::forward::guard::Guard;
 use crate::forward::limits::Limits;
+use crate::forward::metrics::Metrics;
 use crate::forward::port_list::{self, PortSet};
 use crate::forward::ports::{PortRules, Ports};
 use crate::forward::services::{self, Names, ServiceNames};
@@ -35,6 +38,8 @@ pub struct GlobalSidecarConfig {
     pub prefer_listener_port: bool,
     /// Close a port that is not listed any more.
     pub clean_up_ports: bool,
+    /// Whom to believe, and what to dial.
+    pub guard: Guard,
     /// Timeouts and sizes.
     pub limits: Limits,
 }
@@ -74,6 +79,7 @@ impl GlobalSidecarConfig {
             Some(other) => Err(BadInput(format!("environment variable {name} is {other:?}: expected true or false"))),
         };
         let bad = |name: &'static str| move |error| BadInput(format!("environment variable {name}: {error}"));
+        let bad_guard = |error: String| BadInput(format!("environment variable GUARD is {error}"));
         let probe_port = match variable("PROBE_PORT").as_deref() {
             None => Some(DEFAULT_PROBE_PORT),
             Some("") => None,
@@ -92,6 +98,7 @@ impl GlobalSidecarConfig {
             probe_port,
             prefer_listener_port: truth("WORMHOLE_PORT_PRIOR_TO_HOST_PORT")?,
             clean_up_ports: truth("CLEAN_UP_WORMHOLE_PORT")?,
+            guard: variable("GUARD").unwrap_or_default().parse::<Guard>().map_err(bad_guard)?,
             limits: Limits::default(),
         })
     }
@@ -134,10 +141,11 @@ pub async fn start(config: GlobalSidecarConfig) -> anyhow::Result<GlobalSidecar>
     let readiness = Readiness::default();
     let starting = readiness.awaits("the start");
     let probes_end = CancellationToken::new();
+    let metrics = Arc::<Metrics>::default();
     let mut tasks = JoinSet::new();
     if let Some(port) = config.probe_port {
         let listener = listen_everywhere(port).context("health probes (PROBE_PORT)")?;
-        tasks.spawn(probe::serve(listener, readiness.clone(), probes_end.clone()));
+        tasks.spawn(probe::serve(listener, readiness.clone(), Arc::clone(&metrics), probes_end.clone()));
     }
     let needs_client =
         matches!(config.services, Services::Watched) || matches!(config.listen, Listen::ConfigMap { .. });
@@ -151,7 +159,7 @@ pub async fn start(config: GlobalSidecarConfig) -> anyhow::Result<GlobalSidecar>
         }
         (Services::Watched, None) => anyhow::bail!("Services cannot be watched without access to Kubernetes"),
     };
-    let forwarder = Forwarder::new(names, config.prefer_listener_port, config.limits);
+    let forwarder = Forwarder::new(names, config.prefer_listener_port, config.guard, config.limits, metrics);
     let rules = PortRules { clean_up: config.clean_up_ports, probe: config.probe_port };
     let mut ports = Ports::new(forwarder.clone(), readiness.clone(), rules);
     let mut addresses = Vec::new();
@@ -250,7 +258,9 @@ mod tests {
 
     #[test]
     fn a_variable_of_the_wrong_form_is_named() {
-        for variable in [("PROBE_PORT", "x"), ("WORMHOLE_PORTS", "80;90"), ("CLEAN_UP_WORMHOLE_PORT", "maybe")] {
+        for variable in
+            [("GUARD", "maybe"), ("PROBE_PORT", "x"), ("WORMHOLE_PORTS", "80;90"), ("CLEAN_UP_WORMHOLE_PORT", "maybe")]
+        {
             assert!(from(&[variable]).unwrap_err().0.contains(variable.0));
         }
     }

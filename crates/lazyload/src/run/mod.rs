@@ -7,12 +7,14 @@ mod controller;
 mod crds;
 mod demo;
 mod engine;
+mod farewell;
 pub mod global_sidecar;
 mod install;
 mod logs;
 mod reload;
 mod render;
 mod replica;
+mod self_check;
 mod uninstall;
 mod without_fallback;
 

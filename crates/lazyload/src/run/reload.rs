@@ -8,6 +8,7 @@ use lazyload_logic::state::{Event, State};
 use tokio::sync::mpsc;
 
 use crate::admin::metrics::Metrics;
+use crate::process::log_file::Output;
 use crate::process::logging::LevelHandle;
 use crate::watch::settings::SettingsFile;
 
@@ -23,6 +24,8 @@ pub struct Reload {
     pub running: Settings,
     /// Where the log level changes; `None` if it is not the file's to say.
     pub level: Option<LevelHandle>,
+    /// Where log lines go.
+    pub output: Output,
     /// The engine, which ends with its watches.
     pub events: mpsc::WeakSender<Event>,
     /// Counts what was read.
@@ -69,6 +72,13 @@ impl Reload {
             && let Err(error) = level.set(&settings.log_level)
         {
             tracing::warn!(error = format!("{error:#}"), "log level not changed");
+        }
+        if settings.log_file != self.running.log_file {
+            tracing::info!(
+                file = settings.log_file.as_ref().map(|file| &file.path),
+                "log lines go elsewhere from now on"
+            );
+            self.output.set(settings.log_file.as_ref());
         }
         let Some(events) = self.events.upgrade() else { return };
         if events.send(Event::Settings(Box::new(settings.clone()))).await.is_ok() {

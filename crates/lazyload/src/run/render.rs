@@ -109,10 +109,10 @@ mod tests {
                 source == "prometheus",
                 "{name}"
             );
-            assert_eq!(name, format!("slimeboot_{mode}_{source}"));
+            assert_eq!(name.trim_end_matches("_log_files"), format!("slimeboot_{mode}_{source}"));
             seen.push(name);
         }
-        assert_eq!(seen.len(), 4, "one for each mode: {seen:?}");
+        assert_eq!(seen.len(), 5, "one for each mode, and one with log files: {seen:?}");
     }
 
     #[test]

@@ -48,7 +48,8 @@ impl Replica {
             return Err(BadInput(message.to_owned()).into());
         };
         let module = settings.module_name.clone();
-        let (election, lead) = Election::new(client.clone(), &namespace, lease, &pod, metrics.clone());
+        let (election, lead) =
+            Election::new(client.clone(), &namespace, lease, &pod, metrics.clone(), readiness.clone());
         let (peers_tx, peers_rx) = watch::channel(peers::Peers::default());
         let relay = Relay::new(peers_rx, metrics.observed());
         let mut tasks = JoinSet::new();

@@ -1,20 +1,20 @@
 //! `lazyload uninstall`: takes lazyload out of the mesh, what hides services first, and leaves CRDs, fences and operator.
 //!
 //! What hides services goes while unknown hosts are still served by the global-sidecar: first whoever would put it back, then the
-//! Sidecars, then, by the operator, what the SlimeBoots stand for. Deployments and Sidecars are those that carry our names; see contract 5.8.
+//! Sidecars (in stages, see `farewell`), then, by the operator, what the SlimeBoots stand for. Deployments and Sidecars are those that carry our names; see contract 5.8.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
-use lazyload_api::istio::Sidecar;
 use lazyload_api::names;
-use lazyload_logic::operator::{BOOT_KIND, SETTLE};
+use lazyload_logic::operator::BOOT_KIND;
 use serde_json::json;
 
+use super::farewell::{absent_is_fine, remove_sidecars};
 use crate::apply::boot::resource;
 use crate::cli::UninstallArgs;
 use crate::process::exit::BadInput;
@@ -72,7 +72,7 @@ impl Leaving {
                 self.stop(&deployment.namespace().unwrap_or_default(), &deployment.name_any()).await?;
             }
         }
-        self.remove_sidecars().await?;
+        remove_sidecars(&self.client).await?;
         for boot in self.slime_boots().await? {
             let (namespace, name) = (boot.namespace().unwrap_or_default(), boot.name_any());
             tracing::info!(slime_boot = %format!("{namespace}/{name}"), "deleting");
@@ -110,31 +110,6 @@ impl Leaving {
             .with_context(|| format!("failed to scale Deployment {namespace}/{name}"))
     }
 
-    /// Removes the Sidecars of fences. The fences stay: what the user wrote, and what was learned.
-    async fn remove_sidecars(&self) -> anyhow::Result<()> {
-        let all: Api<Sidecar> = Api::all(self.client.clone());
-        let listed = match all.list(&ListParams::default()).await {
-            // No Istio, so nothing of ours in it.
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            listed => listed.context("failed to list Sidecars")?,
-        };
-        let mut removed = 0;
-        for sidecar in listed.items.into_iter().filter(is_of_a_fence) {
-            let (namespace, name) = (sidecar.namespace().unwrap_or_default(), sidecar.name_any());
-            let preconditions = Preconditions { uid: sidecar.metadata.uid, resource_version: None };
-            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-            let api: Api<Sidecar> = Api::namespaced(self.client.clone(), &namespace);
-            absent_is_fine(api.delete(&name, &params).await)
-                .with_context(|| format!("failed to delete Sidecar {namespace}/{name}"))?;
-            removed += 1;
-        }
-        tracing::info!(removed, "Sidecars of fences removed");
-        if removed > 0 {
-            tokio::time::sleep(SETTLE).await;
-        }
-        Ok(())
-    }
-
     async fn slime_boots(&self) -> anyhow::Result<Vec<DynamicObject>> {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource(BOOT_KIND));
         match api.list(&ListParams::default()).await {
@@ -160,22 +135,5 @@ impl Leaving {
 
     fn deployments(&self, namespace: &str) -> Api<Deployment> {
         Api::namespaced(self.client.clone(), namespace)
-    }
-}
-
-/// Whether a fence owns it, or it outlived one.
-fn is_of_a_fence(sidecar: &Sidecar) -> bool {
-    let owned = sidecar
-        .owner_references()
-        .iter()
-        .any(|owner| owner.kind == names::FENCE_KIND && owner.api_version == names::FENCE_API_VERSION);
-    owned || sidecar.labels().contains_key(names::LEAVING_LABEL)
-}
-
-fn absent_is_fine<T>(result: kube::Result<T>) -> kube::Result<()> {
-    match result {
-        // Gone, or another one of its name.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-        other => other.map(|_| ()),
     }
 }

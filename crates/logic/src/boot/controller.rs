@@ -3,9 +3,10 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::meta::{binding, cluster_metadata, env_from_field, merged, metadata, rule, set_if_any};
-use super::{Controller, Installation, election};
+use super::meta::{binding, cluster_metadata, env_from_field, metadata, rule, set_if_any};
+use super::{Controller, Installation, election, log_volume, pod_security};
 use crate::checksum::checksum;
+use crate::settings::Settings;
 
 const READ: &[&str] = &["get", "list", "watch"];
 /// What server-side apply, deletion and watching need.
@@ -80,16 +81,24 @@ fn service(installation: &Installation) -> Value {
 pub(super) fn deployment(installation: &Installation) -> Value {
     let Installation { settings, controller, .. } = installation;
     let name = &settings.module_name;
+    let (mut volumes, mut mounts) = (
+        vec![json!({"name": "config-volume", "configMap": {"name": name, "defaultMode": 420}})],
+        vec![json!({"name": "config-volume", "mountPath": "/etc/slime/config"})],
+    );
+    if let Some((volume, mount)) = log_volume::of(installation) {
+        volumes.push(volume);
+        mounts.push(mount);
+    }
     let mut pod = json!({
         "serviceAccountName": name,
-        "containers": [container(installation)],
-        "volumes": with(&[json!({"name": "config-volume", "configMap": {"name": name, "defaultMode": 420}})], &controller.volumes),
+        "securityContext": pod_security::of_pod(controller),
+        "containers": [container(installation, &mounts)],
+        "volumes": with(&volumes, &controller.volumes),
     });
     set_if_any(&mut pod, "imagePullSecrets", &installation.image_pull_secrets);
     set_if_any(&mut pod, "nodeSelector", &controller.node_selector);
     set_if_any(&mut pod, "tolerations", &controller.tolerations);
     set_if_any(&mut pod, "affinity", &controller.affinity);
-    set_if_any(&mut pod, "securityContext", &controller.pod_security_context);
     let strategy = match settings.lease {
         // A new one is there before an old one goes, so that somebody always hears the access logs.
         Some(_) => json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
@@ -112,21 +121,19 @@ pub(super) fn deployment(installation: &Installation) -> Value {
     })
 }
 
-fn container(installation: &Installation) -> Value {
+fn container(installation: &Installation, mounts: &[Value]) -> Value {
     let Installation { settings, controller, .. } = installation;
     let own_env = ["WATCH_NAMESPACE", "POD_NAMESPACE", "POD_NAME"]
         .into_iter()
         .filter(|name| controller.env.iter().all(|variable| variable.get("name").is_none_or(|taken| taken != name)))
         .map(|name| env_from_field(name, if name == "POD_NAME" { "metadata.name" } else { "metadata.namespace" }));
-    let security = json!({
-        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
-    });
     let probe = |path: &str, failures: u32| {
         json!({
             "httpGet": {"path": path, "port": "aux-port"},
             "initialDelaySeconds": 3, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": failures,
         })
     };
+    let ports = ports(settings);
     let mut container = json!({
         "name": "slime",
         "image": controller.image.name,
@@ -134,14 +141,14 @@ fn container(installation: &Installation) -> Value {
         "command": ["/lazyload", "controller"],
         "env": with(&own_env.collect::<Vec<_>>(), &controller.env),
         "ports": [
-            {"name": "aux-port", "containerPort": port_of(&settings.aux_address, 8081), "protocol": "TCP"},
-            {"name": "log-source-port", "containerPort": port_of(&settings.log_source_address, 8082), "protocol": "TCP"},
-            {"name": "http-metrics", "containerPort": port_of(&settings.metrics_address, 8080), "protocol": "TCP"},
+            {"name": "aux-port", "containerPort": ports.auxiliary, "protocol": "TCP"},
+            {"name": "log-source-port", "containerPort": ports.log_source, "protocol": "TCP"},
+            {"name": "http-metrics", "containerPort": ports.metrics, "protocol": "TCP"},
         ],
         "readinessProbe": probe("/modules/readyz", 1),
         "livenessProbe": probe("/modules/livez", 2),
-        "volumeMounts": with(&[json!({"name": "config-volume", "mountPath": "/etc/slime/config"})], &controller.volume_mounts),
-        "securityContext": merged(&security, controller.container_security_context.clone()),
+        "volumeMounts": with(mounts, &controller.volume_mounts),
+        "securityContext": pod_security::of_container(controller),
     });
     set_if_any(&mut container, "resources", &controller.resources);
     container
@@ -149,6 +156,25 @@ fn container(installation: &Installation) -> Value {
 
 fn with(first: &[Value], then: &[Value]) -> Vec<Value> {
     [first, then].concat()
+}
+
+/// Where the controller listens.
+pub(super) struct Ports {
+    /// Health, metrics, log level.
+    pub(super) auxiliary: u16,
+    /// Access logs.
+    pub(super) log_source: u16,
+    /// Metrics alone.
+    pub(super) metrics: u16,
+}
+
+/// The ports of the settings' addresses.
+pub(super) fn ports(settings: &Settings) -> Ports {
+    Ports {
+        auxiliary: port_of(&settings.aux_address, 8081),
+        log_source: port_of(&settings.log_source_address, 8082),
+        metrics: port_of(&settings.metrics_address, 8080),
+    }
 }
 
 /// Port of a listening address such as `:8081`; an address without one is the controller's to complain of.

@@ -63,7 +63,8 @@ fn container(image: &str) -> Value {
     })
 }
 
-fn rules() -> Vec<Value> {
+/// What the operator may do.
+pub(super) fn rules() -> Vec<Value> {
     let mut rules = vec![
         rule("config.netease.com", &["slimeboots"], &["get", "list", "patch", "watch"]),
         rule("config.netease.com", &["slimeboots/status"], &["get", "patch"]),
@@ -71,6 +72,7 @@ fn rules() -> Vec<Value> {
         rule("apps", &["deployments"], OWN),
         rule("rbac.authorization.k8s.io", &["clusterrolebindings", "clusterroles", "rolebindings", "roles"], OWN),
         rule("networking.istio.io", &["envoyfilters", "sidecars"], OWN),
+        rule("networking.k8s.io", &["networkpolicies"], OWN),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
     ];
     rules.extend(controller::rules());

@@ -12,11 +12,15 @@ mod error;
 mod fallback;
 mod global_sidecar;
 mod install;
+mod log_volume;
 mod lua;
 mod meta;
 mod metadata_exchange;
+mod needs;
+mod network_policy;
 mod objects;
 mod place;
+mod pod_security;
 mod read;
 mod refuse;
 mod routes;
@@ -32,6 +36,7 @@ pub use dispatch::{Dispatch, Target};
 pub use error::BootError;
 pub use install::install_objects;
 pub(crate) use meta::labelled;
+pub use needs::{Need, controller_needs, operator_needs};
 pub use objects::desired_objects;
 pub use place::Place;
 pub use read::{Reading, read};
@@ -56,6 +61,8 @@ pub struct Installation {
     pub controller: Controller,
     /// Where some unmatched hosts go instead.
     pub dispatches: Vec<Dispatch>,
+    /// Whether NetworkPolicies say who may connect to the pods.
+    pub network_policies: bool,
     /// The global-sidecar, unless it is switched off.
     pub global_sidecar: Option<GlobalSidecar>,
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::place::{Place, places};
 use super::{
     GlobalSidecar, Installation, access_log, controller, election, fallback, global_sidecar, metadata_exchange,
+    network_policy,
 };
 use crate::settings::MetricSource;
 
@@ -13,6 +14,7 @@ use crate::settings::MetricSource;
 pub fn desired_objects(installation: &Installation) -> Vec<Value> {
     let mut objects = controller::base(installation);
     objects.extend(election::role(installation));
+    objects.extend(network_policy::all(installation));
     let Some(sidecar) = &installation.global_sidecar else {
         objects.extend(controller::services(installation));
         objects.push(controller::deployment(installation));

@@ -101,6 +101,7 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     let (dispatches, odd_dispatches) = dispatch::dispatches(&settings, &seen_by_templates, ports, module.path())?;
     warnings.extend(odd_dispatches);
     let installation = Installation {
+        network_policies: spec.key("networkPolicy").flag().map_err(BootError::from_reader)?,
         namespace,
         istio_namespace,
         image_pull_secrets: values::items::<core::LocalObjectReference>(

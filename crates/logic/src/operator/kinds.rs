@@ -31,6 +31,7 @@ pub const KINDS: &[KindOf] = &[
     KindOf::new("Deployment", "apps", "v1"),
     KindOf::new("Sidecar", ISTIO, "v1beta1"),
     KindOf::new("Service", "", "v1"),
+    KindOf::new("NetworkPolicy", "networking.k8s.io", "v1"),
     KindOf::new("ConfigMap", "", "v1"),
     KindOf::new("RoleBinding", RBAC, "v1"),
     KindOf::new("ClusterRoleBinding", RBAC, "v1"),

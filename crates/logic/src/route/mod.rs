@@ -7,6 +7,7 @@ mod dial;
 mod framing;
 mod grpc;
 mod hop_by_hop;
+mod reach;
 mod refusal;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ pub use dial::Dial;
 pub use framing::has_content_length;
 pub use grpc::{grpc_message, grpc_status, is_grpc};
 pub use hop_by_hop::{ENDS_HERE, NO_TRAILER, kept_te, listed_in_connection, wanted_upgrade};
+pub use reach::{admit, never_dialled};
 pub use refusal::Refusal;
 
 /// Port to dial when neither the original destination nor Host names one.

@@ -2,6 +2,8 @@
 
 use lazyload_api::names::ORIG_DEST_HEADER;
 
+use super::dial::Dial;
+
 /// Why a request is not forwarded, in words for its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -46,6 +48,28 @@ pub enum Refusal {
         /// As written, or as completed.
         value: String,
     },
+    /// A header of ours on a connection that the pod's proxy did not make: anybody may have written it.
+    #[error("header {header} is believed only from the proxy of this pod")]
+    NotFromProxy {
+        /// Its name.
+        header: &'static str,
+    },
+    /// An address that no call leads to honestly.
+    #[error("destination {dial} is {what}, which is never dialled from here")]
+    Forbidden {
+        /// The destination.
+        dial: Dial,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A port whose calls are not redirected to the global-sidecar.
+    #[error(
+        "destination {dial} is on a port that is not redirected to the global-sidecar: expected one of wormholePort"
+    )]
+    Port {
+        /// The destination.
+        dial: Dial,
+    },
     /// The request came back.
     #[error("host {host:?} leads back to the global-sidecar, and {ORIG_DEST_HEADER} does not tell where else to go")]
     Loop {
@@ -55,12 +79,32 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A name for counting.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::MissingHost => "host_missing",
+            Self::Several { .. } => "header_repeated",
+            Self::NotText { .. } => "header_not_text",
+            Self::TwoLengths => "two_lengths",
+            Self::TransferCoding { .. } => "transfer_coding",
+            Self::OriginalDestination { .. } => "original_destination_malformed",
+            Self::Host { .. } => "host_malformed",
+            Self::NotFromProxy { .. } => "not_from_proxy",
+            Self::Forbidden { .. } => "destination_forbidden",
+            Self::Port { .. } => "port_not_redirected",
+            Self::Loop { .. } => "loop",
+        }
+    }
+
     /// The HTTP status: 501 for CONNECT, since 405 would have to list what the destination allows, and for transfer codings; 508 for a loop;
-    /// else 400.
+    /// 421 for what may not come, or go, this way; else 400.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::Connect | Self::TransferCoding { .. } => 501,
+            Self::NotFromProxy { .. } | Self::Forbidden { .. } | Self::Port { .. } => 421,
             Self::Loop { .. } => 508,
             _ => 400,
         }

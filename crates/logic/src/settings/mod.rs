@@ -5,6 +5,7 @@
 
 mod choices;
 pub(crate) mod keys;
+mod log_file;
 mod prometheus;
 pub(crate) mod reader;
 mod resolve;
@@ -14,6 +15,7 @@ mod table;
 mod tests;
 pub(crate) mod values;
 
+pub use log_file::LogFile;
 pub use prometheus::{Access, Headers, Prometheus};
 pub use reader::SettingsError;
 pub use resolve::{Context, Resolved, resolve};
@@ -163,6 +165,8 @@ pub struct Settings {
     pub slime_namespace: String,
     /// Log level of controller and global-sidecar.
     pub log_level: String,
+    /// Where log lines of the controller go instead of standard output.
+    pub log_file: Option<LogFile>,
     /// Listener of Prometheus metrics, `HOST:PORT` with an empty host for all.
     pub metrics_address: String,
     /// Listener of health and other auxiliary endpoints.

@@ -3,11 +3,11 @@
 use lazyload_api::names;
 use serde_json::{Map, Value};
 
-use super::prometheus;
 use super::reader::{Reader, SettingsError};
 use super::{
     Dispatch, DomainAlias, MetricSource, NamespaceSelector, Revisions, Settings, Switching, choices, keys, values,
 };
+use super::{log_file, prometheus};
 
 /// What is known from outside the module entry.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
     if asked.is_set() && prometheus.is_none() {
         warnings.push("metric.prometheus has no effect: metricSourceType is accesslog".to_owned());
     }
+    warnings.extend(log_file::warnings(&global.key("log"))?);
     let slime_namespace = values::namespace(&global.key("slimeNamespace"))?
         .or_else(|| context.namespace.clone())
         .unwrap_or_else(|| names::DEFAULT_SLIME_NAMESPACE.to_owned());
@@ -92,6 +93,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
             .unwrap_or_else(|| names::DEFAULT_ISTIO_NAMESPACE.to_owned()),
         slime_namespace,
         log_level: values::log_level(&global.key("log").key("logLevel"))?,
+        log_file: log_file::read(&global.key("log"))?,
         metrics_address: values::listener(&misc.key("metrics-addr"), ":8080")?,
         aux_address: values::listener(&misc.key("aux-addr"), ":8081")?,
         log_source_address: values::listener(&misc.key("logSourcePort"), ":8082")?,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{GlobalSidecarMode, MetricSource, Prometheus, Revisions, Settings};
+use super::{GlobalSidecarMode, LogFile, MetricSource, Prometheus, Revisions, Settings};
 
 /// What it takes that a changed setting has its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,7 @@ impl Settings {
             istio_namespace,
             slime_namespace,
             log_level,
+            log_file,
             metrics_address,
             aux_address,
             log_source_address,
@@ -82,7 +83,7 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 34] = [
+        let rows: [(&'static str, Value, Takes); 35] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoFence", json!(auto_fence), Takes::Nothing),
@@ -113,6 +114,7 @@ impl Settings {
             ("global.strictRev", json!(revisions.strict), Takes::Restart),
             ("global.selfResourceRev", json!(revisions.own), Takes::Nothing),
             ("global.log.logLevel", json!(log_level), Takes::Nothing),
+            ("global.log.logRotateConfig", json!(log_file.as_ref().map(LogFile::to_value)), Takes::Nothing),
             ("global.misc.metrics-addr", json!(metrics_address), Takes::Restart),
             ("global.misc.aux-addr", json!(aux_address), Takes::Restart),
             ("global.misc.logSourcePort", json!(log_source_address), Takes::Restart),

@@ -146,7 +146,7 @@ fn an_unknown_key_at_any_level_is_named_with_the_nearest_known_one_and_changes_n
         ),
         (json!({"global": {"log": {"level": "debug"}}}), "global.log.level is not a known setting and has no effect"),
         (
-            json!({"global": {"log": {"logRotateConfig": {"maxSizeMb": 1}}}}),
+            json!({"global": {"log": {"logRotate": true, "logRotateConfig": {"maxSizeMb": 1}}}}),
             "global.log.logRotateConfig.maxSizeMb is not a known setting and has no effect; did you mean global.log.logRotateConfig.maxSizeMB?",
         ),
         (
@@ -161,7 +161,7 @@ fn an_unknown_key_at_any_level_is_named_with_the_nearest_known_one_and_changes_n
     ] {
         let resolved = resolve(&entry, &Context::default()).unwrap();
         assert_eq!(resolved.warnings, [warning], "{entry}");
-        if !entry.to_string().contains("dispatches") && !entry.to_string().contains("domainAliases") {
+        if !["dispatches", "domainAliases", "logRotate"].iter().any(|key| entry.to_string().contains(key)) {
             assert_eq!(resolved.settings, settings(json!({})), "{entry}");
         }
     }
@@ -268,7 +268,7 @@ fn all_different() -> Settings {
         },
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
-            "selfResourceRev": "r", "log": {"logLevel": "debug"},
+            "selfResourceRev": "r", "log": {"logLevel": "debug", "logRotate": true},
             "misc": {"metrics-addr": ":1", "aux-addr": ":2", "logSourcePort": ":3", "enableLeaderElection": "on"},
         },
         "metric": {"prometheus": {"address": "http://p", "handlers": {"h": {"query": "x"}}}},

@@ -7,6 +7,8 @@ mod given;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod refusals;

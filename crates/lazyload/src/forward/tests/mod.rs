@@ -2,13 +2,16 @@
 //! Never asserts a time: waiting is `eventually` or a read with a generous limit.
 //! Next: the file named after what interests you.
 
+mod closed;
 mod drain;
 mod failures;
 mod grpc;
 mod http2;
+mod limited;
 mod pooling;
 mod ports;
 mod routing;
+mod smuggling;
 mod streaming;
 
 use std::future::Future;
@@ -21,6 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::guard::Guard;
 use super::limits::Limits;
 use super::services::{Names, ServiceNames};
 use crate::run::global_sidecar::{GlobalSidecar, GlobalSidecarConfig, Listen, Services, start};
@@ -55,6 +59,10 @@ impl Rig {
     }
 
     async fn with(limits: Limits, probe_port: Option<u16>) -> Self {
+        Self::guarded(Guard::Off, limits, probe_port).await
+    }
+
+    async fn guarded(guard: Guard, limits: Limits, probe_port: Option<u16>) -> Self {
         let (_names_tx, names_rx) = watch::channel(Names::from([("default".into(), ["reviews".into()].into())]));
         let sidecar: GlobalSidecar = start(GlobalSidecarConfig {
             listen: Listen::Addresses(vec![([127, 0, 0, 1], 0).into()]),
@@ -62,6 +70,7 @@ impl Rig {
             probe_port,
             prefer_listener_port: false,
             clean_up_ports: false,
+            guard,
             limits,
         })
         .await
@@ -135,6 +144,10 @@ impl Conn {
         let _reset_or_end = within("read to the end", self.stream.read_to_end(&mut self.unread)).await;
         String::from_utf8(std::mem::take(&mut self.unread)).unwrap()
     }
+}
+
+async fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 /// A destination that plays a script on each connection.

@@ -7,12 +7,8 @@ use crate::process::readiness::Readiness;
 /// Port 80 is left to the machine: the rules say that it is the probe's.
 fn ports(clean_up: bool) -> (Ports, Readiness) {
     let readiness = Readiness::default();
-    let forwarder = Forwarder::new(ServiceNames::Any, false, limits());
+    let forwarder = Forwarder::new(ServiceNames::Any, false, Guard::Off, limits(), Arc::default());
     (Ports::new(forwarder, readiness.clone(), PortRules { clean_up, probe: Some(80) }), readiness)
-}
-
-async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 fn is_open(port: u16) -> bool {

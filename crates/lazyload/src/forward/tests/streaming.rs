@@ -148,3 +148,31 @@ async fn a_protocol_switch_becomes_a_tunnel() {
     client.send("echo.").await;
     assert_eq!(client.rest().await, "ECHO.");
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_upload_is_over_is_passed_on() {
+    let upstream = Upstream::playing(|mut conn, _| async move {
+        conn.head().await;
+        conn.send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 2\r\n\r\nno").await;
+        conn.rest().await;
+    })
+    .await;
+    let rig = Rig::start().await;
+    let mut client = rig.connect().await;
+    client.send(&request("POST /", upstream.address, "content-length: 1000\r\n")).await;
+    client.send("start").await;
+    let answer = client.until("\r\n\r\nno").await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_destination_of_ipv6_is_reached() {
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut conn = Conn::new(listener.accept().await.unwrap().0);
+        conn.head().await;
+        conn.send(OK).await;
+    });
+    assert!(Rig::start().await.ask("GET /", address, "").await.starts_with("HTTP/1.1 200"));
+}

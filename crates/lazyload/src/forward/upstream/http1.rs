@@ -1,5 +1,7 @@
 //! HTTP/1.1: one exchange at a time on each connection, and once more if a kept one was stale.
 
+use std::sync::Arc;
+
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -14,22 +16,24 @@ use super::{Upload, copy, may_be_sent_again};
 use crate::forward::body::Passing;
 use crate::forward::failure::Failure;
 use crate::forward::limits::Limits;
+use crate::forward::metrics::Metrics;
 
 /// Kept connections, by destination.
 pub(super) struct Http1 {
     pooled: Client<Connector, Upload>,
     /// Never uses a connection twice; for the retry.
     fresh: Client<Connector, Upload>,
+    metrics: Arc<Metrics>,
 }
 
 impl Http1 {
-    pub(super) fn new(limits: &Limits, connector: Connector) -> Self {
+    pub(super) fn new(limits: &Limits, connector: Connector, metrics: Arc<Metrics>) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         builder.set_host(false).timer(TokioTimer::new()).pool_timer(TokioTimer::new());
         builder.pool_idle_timeout(limits.pool_idle).pool_max_idle_per_host(limits.pool_per_destination);
         let pooled = builder.build(connector.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(connector);
-        Self { pooled, fresh }
+        Self { pooled, fresh, metrics }
     }
 
     /// A request that was written into a connection which had answered before and now closed without an answer is sent once more if that
@@ -49,8 +53,10 @@ impl Http1 {
         let again = may_be_sent_again(&parts, &body).then(|| copy(&parts));
         let error = match self.pooled.request(Request::from_parts(parts, Either::Left(body))).await {
             Ok(response) => {
-                if let Some(connection) = response.extensions().get::<HasAnswered>() {
-                    connection.set();
+                if let Some(connection) = response.extensions().get::<HasAnswered>()
+                    && connection.set()
+                {
+                    self.metrics.upstream_reused.inc();
                 }
                 return Ok(response);
             }

@@ -126,6 +126,7 @@ impl Http2 {
             streams(&kept.places) < most
         })?;
         free.used = true;
+        self.connector.metrics.upstream_reused.inc();
         Some((free.sender.clone(), StreamPlace(Arc::clone(&free.places))))
     }
 

@@ -5,6 +5,9 @@
 mod connect;
 mod http1;
 mod http2;
+mod resolve;
+
+use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Version};
@@ -14,11 +17,13 @@ use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use lazyload_logic::route::Dial;
 
-pub(super) use connect::TimedOut;
+pub(super) use connect::{Busy, TimedOut};
+pub(super) use resolve::ResolveError;
 
 use super::body::{Passing, StreamPlace};
 use super::failure::Failure;
 use super::limits::Limits;
+use super::metrics::Metrics;
 use connect::Connector;
 
 /// What is sent: the client's body, or nothing (the second try of a request without one).
@@ -42,9 +47,13 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) fn new(limits: &Limits) -> Self {
-        let connector = Connector::new(limits.connect);
-        Self { http1: http1::Http1::new(limits, connector.clone()), http2: http2::Http2::new(limits, connector) }
+    /// `checks` names' addresses: some are never dialled.
+    pub(super) fn new(limits: &Limits, checks: bool, metrics: Arc<Metrics>) -> Self {
+        let connector = Connector::new(limits, checks, Arc::clone(&metrics));
+        Self {
+            http1: http1::Http1::new(limits, connector.clone(), metrics),
+            http2: http2::Http2::new(limits, connector),
+        }
     }
 
     /// Sends the request to `dial`, addressed to `host`, in the protocol of `parts.version`. Returns when the head of the answer is here.

@@ -17,6 +17,7 @@ use super::settings;
 use crate::admin::metrics::Metrics;
 use crate::apply::folder::FolderWriter;
 use crate::folder::{Folder, Keeping, Problem};
+use crate::forward::guard::Guard;
 use crate::forward::limits::Limits;
 use crate::forward::services::ServiceNames;
 use crate::observe;
@@ -72,6 +73,7 @@ pub async fn start(directory: &Path, shutdown: &CancellationToken) -> anyhow::Re
         probe_port: None,
         prefer_listener_port: false,
         clean_up_ports: false,
+        guard: Guard::Off,
         limits,
     })
     .await?;

@@ -1,0 +1,84 @@
+//! Asks the API server, once at the start, for each right that the process needs, and names those that it has not. Nothing is stopped: what
+//! works without them goes on.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use lazyload_logic::boot::Need;
+
+use crate::process::readiness::Readiness;
+
+/// Between two rounds while something is missing.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// Questions at once.
+const AT_ONCE: usize = 4;
+const TOPIC: &str = "rights";
+
+/// Asks until nothing is missing, and says what is whenever that has changed: in the log and beside the readiness. `apply` is what the user
+/// is to do.
+pub async fn check(client: Client, needs: Vec<Need>, apply: &'static str, readiness: Readiness) {
+    let mut told: Option<String> = None;
+    loop {
+        match missing(&client, &needs).await {
+            Ok(missing) if missing.is_empty() => {
+                if told.is_some() {
+                    tracing::info!("every right is there now");
+                    readiness.note(TOPIC, None);
+                }
+                return;
+            }
+            Ok(missing) => {
+                let text = text(&missing, apply);
+                if told.as_ref() != Some(&text) {
+                    tracing::error!("{text}");
+                    readiness.note(TOPIC, Some(text.clone()));
+                    told = Some(text);
+                }
+            }
+            // The watches say it louder that the API server is away.
+            Err(error) => tracing::debug!(%error, "failed to ask for the own rights"),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+async fn missing(client: &Client, needs: &[Need]) -> kube::Result<Vec<Need>> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let questions: Vec<_> = needs.iter().cloned().map(|need| ask(api.clone(), need)).collect();
+    let answers: Vec<Option<Need>> = stream::iter(questions).buffered(AT_ONCE).try_collect().await?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// The right, if it is missing.
+async fn ask(api: Api<SelfSubjectAccessReview>, need: Need) -> kube::Result<Option<Need>> {
+    let resource_attributes = ResourceAttributes {
+        verb: Some(need.verb.clone()),
+        group: Some(need.group.clone()),
+        resource: Some(need.resource.clone()),
+        subresource: Some(need.subresource.clone()).filter(|subresource| !subresource.is_empty()),
+        namespace: need.namespace.clone(),
+        name: need.name.clone(),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(resource_attributes), ..Default::default() };
+    let question = SelfSubjectAccessReview { spec, ..Default::default() };
+    let answer = api.create(&PostParams::default(), &question).await?;
+    Ok((!answer.status.is_some_and(|status| status.allowed)).then_some(need))
+}
+
+fn text(missing: &[Need], apply: &str) -> String {
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for need in missing {
+        let without = need.without();
+        match groups.iter_mut().find(|(other, _)| *other == without) {
+            Some((_, needs)) => needs.push(need.described()),
+            None => groups.push((without, vec![need.described()])),
+        }
+    }
+    let groups: Vec<String> =
+        groups.into_iter().map(|(without, needs)| format!("{} (without: {without})", needs.join(", "))).collect();
+    format!("missing rights: {}; {apply}", groups.join("; "))
+}
