@@ -79,18 +79,34 @@ impl Metrics {
     /// # Errors
     /// The text cannot be written.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut registry = Registry::with_prefix("lazyload_forward");
-        registry.register("requests", "Requests by protocol and result", self.requests.clone());
-        registry.register("refused", "Requests refused, by reason", self.refused.clone());
+        let mut registry = Registry::default();
+        registry.register("lazyload_forward_requests", "Requests by protocol and result", self.requests.clone());
+        registry.register("lazyload_forward_refused", "Requests refused, by reason", self.refused.clone());
         registry.register(
-            "own_latency_seconds",
+            "lazyload_forward_own_latency_seconds",
             "Time spent here on a request's head and its answer's",
             self.own_latency.clone(),
         );
-        registry.register("client_connections", "Connections of clients now", self.client_connections.clone());
-        registry.register("upstream_connections", "Connections to destinations now", self.upstream_connections.clone());
-        registry.register("upstream_connects", "Connections made to destinations", self.upstream_connects.clone());
-        registry.register("upstream_reused", "Requests sent over a kept connection", self.upstream_reused.clone());
+        registry.register(
+            "lazyload_forward_client_connections",
+            "Connections of clients now",
+            self.client_connections.clone(),
+        );
+        registry.register(
+            "lazyload_forward_upstream_connections",
+            "Connections to destinations now",
+            self.upstream_connections.clone(),
+        );
+        registry.register(
+            "lazyload_forward_upstream_connects",
+            "Connections made to destinations",
+            self.upstream_connects.clone(),
+        );
+        registry.register(
+            "lazyload_forward_upstream_reused",
+            "Requests sent over a kept connection",
+            self.upstream_reused.clone(),
+        );
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
