@@ -24,6 +24,7 @@ usage: cluster.sh COMMAND
   env                                       shell lines that set KUBECONFIG and PATH: eval "\$(cluster.sh env)"
   image [--profile P | --binary PATH]       build the product (default profile dev) and import its image
   bookinfo [up|down]                        the example app, in namespace default, with sidecars
+  prometheus [up|down]                      a Prometheus in istio-system that scrapes the example app
   kill-container NAMESPACE POD-PREFIX NAME  SIGKILL one container
 variables
   TESTBED         where the cluster lives: run/ below it   (now $TESTBED)
@@ -98,6 +99,7 @@ case $command in
   env) env_lines ;;
   image) product_image "$@" ;;
   bookinfo) bookinfo "$@" ;;
+  prometheus) prometheus "$@" ;;
   kill-container) kill_container "$@" ;;
   help | -h | --help) usage ;;
   *) usage >&2; exit 2 ;;

@@ -72,6 +72,7 @@ func fetch(ctx context.Context, client *http.Client, target string, header http.
 	}
 	defer response.Body.Close()
 	f.Status = response.StatusCode
+	calls.add(request.Host)
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
 	if err != nil {
 		f.Error = reason(err)

@@ -5,8 +5,9 @@
 //	CALLS_ON  path prefix whose requests make CALLS
 //	CALLS     comma-separated URLs, called one after the other; their answers are embedded
 //
-// Every other path echoes the request as it arrived; talkPath is gRPC and does so for each message. /fetch, /grpc, /load, /load/start, /load/stop and /probe make the pod a client
-// (see README.md of the testbed). Called as `curl` it is a small look-alike of curl.
+// Every other path echoes the request as it arrived; talkPath is gRPC and does so for each message. /fetch, /grpc, /load, /load/start,
+// /load/stop and /probe make the pod a client (see README.md of the testbed), and /metrics counts its calls. Called as `curl` it is a
+// small look-alike of curl.
 package main
 
 import (
@@ -38,6 +39,7 @@ func serve() {
 	mux.HandleFunc("/fetch", handleFetch)
 	mux.HandleFunc("/grpc", handleGRPC)
 	mux.HandleFunc("/probe", handleProbe)
+	mux.Handle("/metrics", &calls)
 	loads := newLoads()
 	mux.HandleFunc("/load", loads.run)
 	mux.HandleFunc("/load/start", loads.start)

@@ -55,6 +55,25 @@ bookinfo_ready() {
   [ "$(awk '$2 == "2/2" && $3 == "Running"' <<<"$pods" | wc -l)" = 6 ] && [ "$(wc -l <<<"$pods")" = 6 ]
 }
 
+# A Prometheus that scrapes the example app every second: prometheus.istio-system:9090, as in the seed.
+prometheus() {
+  need_up
+  case ${1:-up} in
+    up)
+      (build prometheus)
+      python3 "$HERE/../image/image.py" "$RUN/prometheus.tar" docker.io/testbed/prometheus:1 --file "$BIN/prometheus:/prometheus" \
+        --user 65532 --entrypoint /prometheus >&2
+      import_image "$RUN/prometheus.tar"
+      kubectl apply -f "$HERE/prometheus.yaml" >/dev/null
+      kubectl rollout status -n istio-system deployment/prometheus --timeout=120s >/dev/null || die "Prometheus does not get ready"
+      say "prometheus: ready" ;;
+    down)
+      kubectl delete -f "$HERE/prometheus.yaml" --ignore-not-found >/dev/null || die "Prometheus does not go away"
+      say "prometheus: gone" ;;
+    *) die "prometheus: up or down, not $1" ;;
+  esac
+}
+
 # kill-container NAMESPACE POD-PREFIX CONTAINER: SIGKILL, as the OOM killer would; the kubelet restarts it.
 kill_container() {
   [ $# = 3 ] || die "usage: kill-container NAMESPACE POD-PREFIX CONTAINER"

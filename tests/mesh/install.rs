@@ -115,7 +115,13 @@ impl Drop for Installation<'_> {
 pub fn remove(testbed: &Testbed) {
     let filter = ["-n", "istio-system", "delete", "envoyfilter", "to-global-sidecar", "--ignore-not-found"];
     let unlabel = ["label", "services", "--all", "-n", "default", "slime.io/serviceFenced-"];
+    // With an operator they are finalized; without one, after a run that was broken off, nobody does that.
+    let finalized = "kubectl get crd slimeboots.config.netease.com -o name --ignore-not-found | grep -q . || exit 0; \
+        kubectl delete slimeboots -A --all --timeout=60s || kubectl get slimeboots -A \
+        -o jsonpath='{range .items[*]}{.metadata.namespace} {.metadata.name}{\"\\n\"}{end}' | while read -r namespace name; do \
+        kubectl patch slimeboot -n $namespace $name --type=merge -p '{\"metadata\":{\"finalizers\":null}}'; done";
     let removed = [
+        testbed.shell(finalized),
         testbed.kubectl(&filter),
         testbed.kubectl(&unlabel),
         testbed.kubectl(&[

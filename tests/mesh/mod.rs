@@ -8,6 +8,7 @@ mod identity;
 mod install;
 mod kill;
 mod lossless;
+mod operator;
 mod pods;
 mod routes;
 mod story;
