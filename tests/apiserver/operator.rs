@@ -36,7 +36,7 @@ struct Operated {
 impl Operated {
     async fn start(test: &str) -> Option<Self> {
         let cluster = Cluster::start(test).await?;
-        cluster.install_istio_crds(&["EnvoyFilter"]).await;
+        cluster.install_istio_crds(&["DestinationRule", "EnvoyFilter"]).await;
         for namespace in ["mesh-operator", "istio-system"] {
             cluster.objects.namespace(namespace).await;
         }
