@@ -13,6 +13,7 @@ use crate::support::waiting::eventually;
 use crate::support::{binary, process, repository};
 
 const KINDS: &[&str] = &[
+    "DestinationRule",
     "EnvoyFilter",
     "Deployment",
     "Sidecar",
@@ -412,7 +413,7 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             "/module/0/general/dispatches",
-            dispatch(json!({"name": "allow_any", "domains": ["x.com"], "cluster": "c"})),
+            dispatch(json!({"name": "to b", "domains": ["x.com"], "cluster": "c"})),
             "spec.module[0].general.dispatches[0].name",
         ),
         (
