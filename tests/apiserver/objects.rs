@@ -208,7 +208,7 @@ fn resource(kind: &str) -> ApiResource {
         "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => ("rbac.authorization.k8s.io", "v1"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
         "ServiceFence" => ("microservice.slime.io", "v1alpha1"),
-        "ServiceEntry" | "Sidecar" | "VirtualService" => ("networking.istio.io", "v1beta1"),
+        "DestinationRule" | "ServiceEntry" | "Sidecar" | "VirtualService" => ("networking.istio.io", "v1beta1"),
         "GRPCRoute" | "HTTPRoute" => ("gateway.networking.k8s.io", "v1"),
         _ => panic!("unknown kind {kind}"),
     };

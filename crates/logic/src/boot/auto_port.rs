@@ -268,16 +268,16 @@ mod tests {
         Declared::of(&json!({"kind": "Service", "spec": {"ports": ports}}))
     }
 
-    fn installation(general: Value) -> Installation {
-        let mut general = general;
-        general["autoPort"] = true.into();
+    fn installation(general: &Value) -> Installation {
         let spec: SlimeBootSpec = serde_json::from_value(json!({
             "image": {"repository": "example/lazyload"},
             "module": [{"name": "lazyload", "enable": true, "general": general}],
             "component": {"globalSidecar": {"enable": true, "sidecarInject": {"enable": true}}},
         }))
         .unwrap();
-        crate::boot::read(&spec).unwrap().installation.unwrap()
+        let mut installation = crate::boot::read(&spec).unwrap().installation.unwrap();
+        installation.settings.auto_port = true;
+        installation
     }
 
     fn found(installation: &Installation, services: &[(&str, Declared)], standing: &[u16]) -> Found {
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn http_ports_are_found_and_those_that_every_sidecar_shows_are_not() {
-        let installation = installation(json!({"wormholePort": [9080]}));
+        let installation = installation(&json!({"wormholePort": [9080]}));
         let services = [
             (
                 "default/details",
@@ -331,18 +331,18 @@ mod tests {
             {"number": 8000, "name": "x", "protocol": "HTTP"}, {"number": 8001, "protocol": "GRPC-Web"}, {"number": 8002, "protocol": "TLS"},
         ]}}));
         let services = [("default/a", service(&json!([{"name": "grpc", "port": 50051}]))), ("default/out", entry)];
-        assert_eq!(ports(&found(&installation(json!({"supportH2": true})), &services, &[])), [8000, 8001, 50051]);
-        assert_eq!(ports(&found(&installation(json!({})), &services, &[])), [8000]);
+        assert_eq!(ports(&found(&installation(&json!({"supportH2": true})), &services, &[])), [8000, 8001, 50051]);
+        assert_eq!(ports(&found(&installation(&json!({})), &services, &[])), [8000]);
     }
 
     #[test]
     fn what_stands_stays_unless_it_is_to_go_and_what_is_written_always_stays() {
         let services = [("default/a", service(&json!([{"name": "http", "port": 7000}])))];
         let standing = [80, 9080, 7000, 7001, 18181];
-        let kept = installation(json!({"wormholePort": [9080]}));
+        let kept = installation(&json!({"wormholePort": [9080]}));
         let after = found(&kept, &services, &standing);
         assert_eq!(after.lines().0, ["7000: default/a", "7001: declared no more"]);
-        let cleaned = installation(json!({"wormholePort": [9080], "cleanupWormholePort": true}));
+        let cleaned = installation(&json!({"wormholePort": [9080], "cleanupWormholePort": true}));
         let after = found(&cleaned, &services, &standing);
         assert_eq!(ports(&after), [7000]);
         assert_eq!(cleaned.with_ports(&after).global_sidecar.unwrap().ports, [9080, 80, 7000]);
@@ -356,18 +356,18 @@ mod tests {
             ("default/db", service(&json!([{"name": "tcp", "port": 7000}]))),
             ("default/web", service(&json!([{"name": "http", "port": 7000}]))),
         ];
-        let automatic = found(&installation(json!({})), &services, &[]);
+        let automatic = found(&installation(&json!({})), &services, &[]);
         assert_eq!(ports(&automatic), Vec::<u16>::new());
         assert!(automatic.lines().1[0].starts_with("7000: default/web speaks HTTP there, default/db plain TCP"));
-        assert_eq!(ports(&found(&installation(json!({})), &services, &[7000])), [7000]);
-        assert_eq!(found(&installation(json!({"wormholePort": [7000]})), &services, &[]), Found::default());
+        assert_eq!(ports(&found(&installation(&json!({})), &services, &[7000])), [7000]);
+        assert_eq!(found(&installation(&json!({"wormholePort": [7000]})), &services, &[]), Found::default());
     }
 
     #[test]
     fn a_mesh_of_many_ports_is_bounded_and_says_so() {
         let many: Vec<Value> = (10_000..11_000).map(|port| json!({"name": "http", "port": port})).collect();
         let services = [("default/many", service(&many.into()))];
-        let found = found(&installation(json!({})), &services, &[20_000]);
+        let found = found(&installation(&json!({})), &services, &[20_000]);
         assert_eq!(found.ports.len() + 1, MOST);
         assert!(found.ports.contains_key(&20_000));
         assert_eq!((found.lines().0.len(), found.lines().1.len()), (NAMED + 1, NAMED + 1));
