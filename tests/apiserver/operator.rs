@@ -463,6 +463,62 @@ async fn each_of_thirty_mistakes_gives_a_condition_and_changes_nothing_that_work
 }
 
 #[tokio::test]
+async fn ports_that_services_and_service_entries_declare_are_found_and_go_only_if_that_is_wanted() {
+    let Some(operated) = Operated::start("found ports").await else { return };
+    operated.objects().namespace("shop").await;
+    let service = |ports: &Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "web"}, "spec": {"ports": ports}});
+    let both = json!([{"name": "http", "port": 7000}, {"name": "mysql", "port": 3306}]);
+    operated.objects().apply(&service(&both)).await;
+    let mut boot = printed_boot("the_seeds_cluster_accesslog_example");
+    let general = &mut boot["spec"]["module"][0]["general"];
+    (general["autoPort"], general["cleanupWormholePort"]) = (json!(true), json!(true));
+    operated.objects().apply(&boot).await;
+    // The ServiceEntry's CRD is not there: that is no reason to wait.
+    operated.ready("lazyload").await;
+    let has = async |wanted: &[u16]| {
+        let wanted: BTreeSet<u64> = wanted.iter().copied().map(u64::from).collect();
+        eventually("the ports are those that are declared", DEADLINE, || async {
+            operated.roll_out().await;
+            let service = operated.objects().find("Service", "mesh-operator", "global-sidecar").await.unwrap();
+            let ports = service["spec"]["ports"].as_array().unwrap();
+            let ports: BTreeSet<u64> = ports.iter().map(|port| port["port"].as_u64().unwrap()).collect();
+            if ports == wanted { Ok(()) } else { Err(ports) }
+        })
+        .await;
+    };
+    has(&[80, 9080, 7000]).await;
+    let of_pod = operated.objects().find("Deployment", "mesh-operator", "global-sidecar").await.unwrap();
+    operated.objects().apply(&service(&json!([{"name": "http", "port": 7001}]))).await;
+    has(&[80, 9080, 7001]).await;
+    let now = operated.objects().find("Deployment", "mesh-operator", "global-sidecar").await.unwrap();
+    assert_eq!(of_pod["metadata"]["generation"], now["metadata"]["generation"], "no new pod for a port");
+    eventually("the status says which and why", DEADLINE, || async {
+        let boot = operated.objects().find("SlimeBoot", "mesh-operator", "lazyload").await.unwrap_or_default();
+        let told = boot["status"]["autoPort"].clone();
+        if told == json!({"ports": ["7001: shop/web"], "leftOut": []}) { Ok(()) } else { Err(told) }
+    })
+    .await;
+
+    boot["spec"]["module"][0]["general"]["cleanupWormholePort"] = json!(false);
+    operated.objects().apply(&boot).await;
+    operated.ready("lazyload").await;
+    operated.objects().delete("Service", "shop", "web").await;
+    eventually("it is kept", DEADLINE, || async {
+        let boot = operated.objects().find("SlimeBoot", "mesh-operator", "lazyload").await.unwrap_or_default();
+        let told = boot["status"]["autoPort"]["ports"].clone();
+        if told == json!(["7001: declared no more"]) { Ok(()) } else { Err(told) }
+    })
+    .await;
+    has(&[80, 9080, 7001]).await;
+    boot["spec"]["module"][0]["general"]["autoPort"] = json!(false);
+    operated.objects().apply(&boot).await;
+    has(&[80, 9080]).await;
+    operated.ready("lazyload").await;
+    let boot = operated.objects().find("SlimeBoot", "mesh-operator", "lazyload").await.unwrap();
+    assert_eq!(boot["status"].get("autoPort"), None, "{boot}");
+}
+
+#[tokio::test]
 async fn network_policies_come_when_they_are_asked_for_and_go_when_they_are_not() {
     let Some(operated) = Operated::start("network policies").await else { return };
     operated.objects().namespace("default").await;

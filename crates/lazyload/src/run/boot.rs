@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use lazyload_logic::boot::operator_needs;
 use lazyload_logic::operator::{Event, Operator};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::self_check;
@@ -17,7 +18,7 @@ use crate::process::exit::BadInput;
 use crate::process::listen::{check, listen};
 use crate::process::readiness::{Awaited, Readiness};
 use crate::process::{logging, signals};
-use crate::watch::boot::watch_installations;
+use crate::watch::boot::{watch_declarations, watch_installations};
 
 /// Events that wait for the loop at most; the watches wait then.
 const EVENT_QUEUE: usize = 1024;
@@ -46,8 +47,9 @@ pub async fn run(args: BootArgs) -> anyhow::Result<()> {
     let rights = tokio::spawn(rights);
     let (events_tx, events_rx) = mpsc::channel(EVENT_QUEUE);
     let watches = watch_installations(&client, &events_tx);
+    let telling = events_tx.downgrade();
     drop(events_tx);
-    operate(&readiness, &BootWriter::new(client), events_rx, &shutdown).await;
+    operate(&readiness, &client, (telling, events_rx), &shutdown).await;
     shutdown.cancel();
     rights.abort();
     drop(watches);
@@ -57,10 +59,12 @@ pub async fn run(args: BootArgs) -> anyhow::Result<()> {
 
 async fn operate(
     readiness: &Readiness,
-    writer: &BootWriter,
-    mut events: mpsc::Receiver<Event>,
+    client: &kube::Client,
+    (telling, mut events): (mpsc::WeakSender<Event>, mpsc::Receiver<Event>),
     shutdown: &CancellationToken,
 ) {
+    let writer = BootWriter::new(client.clone());
+    let mut declarations: Option<JoinSet<()>> = None;
     let clock = Clock::start();
     let mut operator = Operator::default();
     let mut awaited: Vec<(&str, Awaited)> =
@@ -68,6 +72,20 @@ async fn operate(
     loop {
         while let Ok(event) = events.try_recv() {
             operator.on(event, clock.now());
+        }
+        match declarations.take() {
+            None if operator.finds_ports() => {
+                let Some(events) = telling.upgrade() else { return };
+                declarations = Some(watch_declarations(client, &events));
+            }
+            Some(mut watches) if !operator.finds_ports() => {
+                watches.shutdown().await;
+                while let Ok(event) = events.try_recv() {
+                    operator.on(event, clock.now());
+                }
+                operator.on(Event::NotDeclaring, clock.now());
+            }
+            same => declarations = same,
         }
         awaited.retain(|(kind, _)| operator.unlisted().contains(kind));
         if let Some(action) = operator.next(clock.now()) {

@@ -1,4 +1,4 @@
-//! Watches SlimeBoots, and what carries the label of one. A lost watch is made anew with back-off.
+//! Watches SlimeBoots, what carries the label of one, and what declares ports. A lost watch is made anew with back-off.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,8 @@ use kube::api::{DynamicObject, TypeMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use lazyload_api::names;
-use lazyload_logic::operator::{BOOT_KIND, Event, KINDS, Key, KindOf};
+use lazyload_logic::boot::Declared;
+use lazyload_logic::operator::{BOOT_KIND, DECLARING, Event, KINDS, Key, KindOf};
 use lazyload_logic::types::ObjectRef;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -19,18 +20,58 @@ use crate::apply::boot::resource;
 pub fn watch_installations(client: &Client, events: &mpsc::Sender<Event>) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     for kind in KINDS.iter().chain([&BOOT_KIND]) {
-        watches.spawn(watch(client.clone(), *kind, events.clone()));
+        let config = watcher::Config::default();
+        let config = if *kind == BOOT_KIND { config } else { config.labels(names::SLIME_BOOT_LABEL) };
+        watches.spawn(watch(client.clone(), *kind, config, OF_INSTALLATIONS, events.clone()));
     }
     watches
 }
 
+/// Starts a watch for each kind that declares ports. To be stopped as a whole: what they told is worth nothing without the rest.
+pub fn watch_declarations(client: &Client, events: &mpsc::Sender<Event>) -> JoinSet<()> {
+    let watches = DECLARING
+        .iter()
+        .map(|kind| watch(client.clone(), *kind, watcher::Config::default(), OF_DECLARATIONS, events.clone()));
+    watches.collect()
+}
+
 type Identity = (String, String);
 
-async fn watch(client: Client, kind: KindOf, events: mpsc::Sender<Event>) {
+/// How the operator is told of a kind.
+#[derive(Clone, Copy)]
+struct Telling {
+    applied: fn(KindOf, &DynamicObject) -> Option<Event>,
+    gone: fn(KindOf, &Identity) -> Option<Event>,
+    listed: fn(KindOf) -> Event,
+}
+
+const OF_INSTALLATIONS: Telling = Telling {
+    applied: |_, object| serde_json::to_value(object).ok().map(|value| Event::Applied(Box::new(value))),
+    gone: |kind, (namespace, name)| {
+        if kind == BOOT_KIND {
+            return Some(Event::BootGone(ObjectRef::new(namespace.as_str(), name.as_str())));
+        }
+        Key::new(kind.kind, namespace, name).map(Event::Gone)
+    },
+    listed: |kind| Event::Listed(kind.kind),
+};
+
+const OF_DECLARATIONS: Telling = Telling {
+    applied: |kind, object| {
+        let (namespace, name) = identity(object);
+        let declared = Declared::of(&serde_json::to_value(object).ok()?);
+        Some(Event::Declares(kind.kind, ObjectRef::new(namespace, name), declared))
+    },
+    gone: |kind, (namespace, name)| {
+        let object = ObjectRef::new(namespace.as_str(), name.as_str());
+        Some(Event::Declares(kind.kind, object, Declared::default()))
+    },
+    listed: |kind| Event::DeclaringListed(kind.kind),
+};
+
+async fn watch(client: Client, kind: KindOf, config: watcher::Config, telling: Telling, events: mpsc::Sender<Event>) {
     let resource = resource(kind);
     let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
-    let config = watcher::Config::default();
-    let config = if kind == BOOT_KIND { config } else { config.labels(names::SLIME_BOOT_LABEL) };
     let api = Api::<DynamicObject>::all_with(client, &resource);
     let mut stream = watcher(api, config).default_backoff().boxed();
     let mut known: BTreeSet<Identity> = BTreeSet::new();
@@ -44,21 +85,21 @@ async fn watch(client: Client, kind: KindOf, events: mpsc::Sender<Event>) {
                 listing.insert(identity.clone());
                 known.insert(identity);
                 object.types.get_or_insert_with(|| types.clone());
-                news.extend(serde_json::to_value(&object).ok().map(|value| Event::Applied(Box::new(value))));
+                news.extend((telling.applied)(kind, &object));
             }
             Ok(watcher::Event::Delete(object)) => {
                 let identity = identity(&object);
                 known.remove(&identity);
-                news.extend(gone(kind, &identity));
+                news.extend((telling.gone)(kind, &identity));
             }
             Ok(watcher::Event::InitDone) => {
-                news.extend(known.difference(&listing).filter_map(|identity| gone(kind, identity)));
+                news.extend(known.difference(&listing).filter_map(|identity| (telling.gone)(kind, identity)));
                 known.clone_from(&listing);
-                news.push(Event::Listed(kind.kind));
+                news.push((telling.listed)(kind));
             }
             Err(error) if is_not_found(&error) && kind != BOOT_KIND => {
                 tracing::warn!(kind = kind.kind, "its CRD is not installed; going on without");
-                news.push(Event::Listed(kind.kind));
+                news.push((telling.listed)(kind));
             }
             Err(error) => {
                 tracing::warn!(
@@ -79,11 +120,4 @@ async fn watch(client: Client, kind: KindOf, events: mpsc::Sender<Event>) {
 fn identity(object: &DynamicObject) -> Identity {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     (text(&object.metadata.namespace), text(&object.metadata.name))
-}
-
-fn gone(kind: KindOf, (namespace, name): &Identity) -> Option<Event> {
-    if kind == BOOT_KIND {
-        return Some(Event::BootGone(ObjectRef::new(namespace.as_str(), name.as_str())));
-    }
-    Key::new(kind.kind, namespace, name).map(Event::Gone)
 }

@@ -269,15 +269,15 @@ mod tests {
     }
 
     fn installation(general: &Value) -> Installation {
+        let mut general = general.clone();
+        general["autoPort"] = true.into();
         let spec: SlimeBootSpec = serde_json::from_value(json!({
             "image": {"repository": "example/lazyload"},
             "module": [{"name": "lazyload", "enable": true, "general": general}],
             "component": {"globalSidecar": {"enable": true, "sidecarInject": {"enable": true}}},
         }))
         .unwrap();
-        let mut installation = crate::boot::read(&spec).unwrap().installation.unwrap();
-        installation.settings.auto_port = true;
-        installation
+        crate::boot::read(&spec).unwrap().installation.unwrap()
     }
 
     fn found(installation: &Installation, services: &[(&str, Declared)], standing: &[u16]) -> Found {

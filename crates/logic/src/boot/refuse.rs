@@ -9,12 +9,6 @@ pub(super) const PROXY_PORTS: &[u16] = &[15000, 15001, 15004, 15006, 15008, 1502
 
 /// Fields of the module entry that the settings do not know.
 pub(super) fn module(module: &Reader<'_>) -> Result<(), BootError> {
-    for place in ["general", "fence"] {
-        let auto_port = module.key(place).key("autoPort");
-        if auto_port.flag().map_err(BootError::from_reader)? {
-            return Err(BootError::unsupported(auto_port.path(), "autoPort", "list the ports in wormholePort"));
-        }
-    }
     let mode = module.key("mode");
     if module.key("bundle").is_set() || mode.is_set() {
         return Err(BootError::unsupported(module.path(), "a bundle of modules", "remove bundle and mode"));

@@ -10,7 +10,7 @@ use super::memory::{Memory, REPAIR_PAUSE, SETTLE};
 use super::object::Actual;
 use super::slime_boot::Boot;
 use super::{Act, Key};
-use crate::boot::{Installation, desired_objects, labelled};
+use crate::boot::{Found, Installation, desired_objects, labelled};
 use crate::checksum::checksum;
 use crate::types::ObjectRef;
 
@@ -20,6 +20,8 @@ pub(super) struct View<'a> {
     pub boot: &'a Boot,
     pub memory: &'a Memory,
     pub objects: &'a BTreeMap<Key, (ObjectRef, Actual)>,
+    /// The ports beyond those that are written, if they are to be found.
+    pub found: Option<Found>,
     pub now: Duration,
 }
 
@@ -35,6 +37,8 @@ pub(super) struct Assessment {
     /// What is wrong with single objects, and whether the first of them is somebody else's.
     pub problems: Vec<String>,
     pub occupied: bool,
+    /// The ports that were found, and what was left out, one line each.
+    pub ports: Option<(Vec<String>, Vec<String>)>,
 }
 
 /// Why nothing is changed.
@@ -47,12 +51,15 @@ pub(super) enum Stop {
 type Bodies = Vec<(Key, Value)>;
 
 impl View<'_> {
-    pub(super) fn assess(&self, rival: Option<String>) -> Assessment {
-        let mut seen = Assessment::default();
+    pub(super) fn assess(&self, rival: Option<String>, undeclared: Option<String>) -> Assessment {
+        let mut seen = Assessment { ports: self.found.as_ref().map(Found::lines), ..Assessment::default() };
         match (&self.boot.reading, rival) {
             (Err(error), _) if !self.boot.leaving => seen.stopped = Some(Stop::Invalid(error.to_string())),
             (_, Some(rival)) => seen.stopped = Some(Stop::Conflict(rival)),
-            _ => self.steps(&mut seen),
+            _ => {
+                seen.waiting.extend(undeclared.filter(|_| self.found.is_some()));
+                self.steps(&mut seen);
+            }
         }
         seen
     }
@@ -89,6 +96,8 @@ impl View<'_> {
     /// What stands, with the ports that somebody may still be sent to; and the redirections as they are to be.
     fn wanted(&self, installation: Option<&Installation>) -> (Bodies, Bodies) {
         let Some(installation) = installation else { return (Vec::new(), Vec::new()) };
+        let grown = self.found.as_ref().map(|found| installation.with_ports(found));
+        let installation = grown.as_ref().unwrap_or(installation);
         let mut in_use = self.memory.held(self.now).cloned().unwrap_or_default();
         self.mine().filter(|(key, _)| key.is_redirection()).for_each(|(_, actual)| in_use.add(&actual.routes));
         let bodies = |installation: &Installation, redirections: bool| -> Bodies {

@@ -41,6 +41,9 @@ pub const KINDS: &[KindOf] = &[
     KindOf::new("ServiceAccount", "", "v1"),
 ];
 
+/// Kinds that declare ports: watched whole, with or without the label of a SlimeBoot, while ports are to be found.
+pub const DECLARING: &[KindOf] = &[KindOf::new("Service", "", "v1"), KindOf::new("ServiceEntry", ISTIO, "v1beta1")];
+
 /// Whether the objects of a kind belong to no namespace.
 pub(super) fn is_of_the_cluster(kind: &str) -> bool {
     kind.starts_with("Cluster")

@@ -1,12 +1,13 @@
 //! Owns what is known of SlimeBoots and of the objects made for them, and decides the one next thing to do for each.
 //! Never touches a cluster: an act is carried out elsewhere, and its outcome is an event like any other.
-//! Next: `assess` for the order of things, `rivals` for SlimeBoots that would fight, `status` for what users are told.
+//! Next: `assess` for the order of things, `rivals` for SlimeBoots that would fight, `ports` for found ones, `status` for what users are told.
 
 mod act;
 mod assess;
 mod kinds;
 mod memory;
 mod object;
+mod ports;
 mod rivals;
 mod slime_boot;
 mod status;
@@ -17,14 +18,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use act::{Act, Action, News, Outcome};
-pub use kinds::{BOOT_KIND, KINDS, KindOf};
+pub use kinds::{BOOT_KIND, DECLARING, KINDS, KindOf};
 pub use memory::SETTLE;
 pub use object::Key;
 
+use crate::boot::{Declared, Found, Installation};
 use crate::types::{Now, ObjectRef};
 use assess::Assessment;
 use memory::Memory;
 use object::Actual;
+use ports::Declarations;
 use slime_boot::Boot;
 
 /// What the operator hears of.
@@ -38,6 +41,12 @@ pub enum Event {
     Gone(Key),
     /// All objects of a kind were heard of.
     Listed(&'static str),
+    /// What an object of one of the kinds `DECLARING` says of its ports; nothing if it is gone.
+    Declares(&'static str, ObjectRef, Declared),
+    /// All objects of a kind of `DECLARING` were heard of.
+    DeclaringListed(&'static str),
+    /// Declarations are not heard any more, until they are all told anew.
+    NotDeclaring,
     /// An act was carried out, or not.
     Finished(Box<Action>, Outcome),
 }
@@ -49,13 +58,20 @@ pub struct Operator {
     boots: BTreeMap<ObjectRef, Boot>,
     /// Objects with the label, and whose they are.
     objects: BTreeMap<Key, (ObjectRef, Actual)>,
+    declarations: Declarations,
     memories: BTreeMap<ObjectRef, Memory>,
 }
 
 impl Default for Operator {
     fn default() -> Self {
         let kinds = KINDS.iter().map(|kind| kind.kind).chain([BOOT_KIND.kind]);
-        Self { unlisted: kinds.collect(), boots: BTreeMap::new(), objects: BTreeMap::new(), memories: BTreeMap::new() }
+        Self {
+            unlisted: kinds.collect(),
+            boots: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            declarations: Declarations::default(),
+            memories: BTreeMap::new(),
+        }
     }
 }
 
@@ -64,6 +80,12 @@ impl Operator {
     #[must_use]
     pub fn unlisted(&self) -> &BTreeSet<&'static str> {
         &self.unlisted
+    }
+
+    /// Whether some SlimeBoot wants to know which ports are declared.
+    #[must_use]
+    pub fn finds_ports(&self) -> bool {
+        self.boots.values().any(|boot| boot.installation().is_some_and(finds_ports))
     }
 
     /// Takes news in.
@@ -81,6 +103,9 @@ impl Operator {
             Event::Listed(kind) => {
                 self.unlisted.remove(kind);
             }
+            Event::Declares(kind, object, declared) => self.declarations.declares(kind, object, declared),
+            Event::DeclaringListed(kind) => self.declarations.listed(kind),
+            Event::NotDeclaring => self.declarations = Declarations::default(),
             Event::Finished(action, outcome) => self.on_finished(*action, outcome, now),
         }
     }
@@ -109,7 +134,19 @@ impl Operator {
         let boot = self.boots.get(id)?;
         let memory = self.memories.get(id)?;
         let rival = boot.installation().and_then(|installation| self.rival(id, boot, installation));
-        Some(assess::View { id, boot, memory, objects: &self.objects, now: now.monotonic }.assess(rival))
+        let found = boot.installation().and_then(|installation| self.found(id, installation));
+        let view = assess::View { id, boot, memory, objects: &self.objects, found, now: now.monotonic };
+        Some(view.assess(rival, self.declarations.awaited()))
+    }
+
+    /// The ports beyond those that are written; nothing if they are not to be found.
+    fn found(&self, id: &ObjectRef, installation: &Installation) -> Option<Found> {
+        if !finds_ports(installation) {
+            return None;
+        }
+        let mine = self.objects.values().filter(|(owner, _)| owner == id);
+        let standing: BTreeSet<u16> = mine.flat_map(|(_, actual)| actual.ports.iter().copied()).collect();
+        Some(self.declarations.found(installation, &standing))
     }
 
     fn status_act(&self, id: &ObjectRef, assessment: &Assessment, now: Now) -> Option<Act> {
@@ -187,6 +224,10 @@ impl Operator {
             (Act::Delete { key, .. }, outcome) => memory.failed(key, None, outcome, now.monotonic),
         }
     }
+}
+
+fn finds_ports(installation: &Installation) -> bool {
+    installation.settings.auto_port && installation.global_sidecar.is_some()
 }
 
 #[cfg(test)]

@@ -43,6 +43,11 @@ impl Key {
         kinds::KINDS.get(self.rank).copied().unwrap_or(super::BOOT_KIND)
     }
 
+    /// Whether callers reach a global-sidecar by it.
+    pub(super) fn is_entrance(&self) -> bool {
+        self.kind().kind == "Service" && self.name == names::GLOBAL_SIDECAR
+    }
+
     /// Whether it sends callers to a global-sidecar.
     #[must_use]
     pub fn is_redirection(&self) -> bool {
@@ -70,6 +75,8 @@ pub(super) struct Actual {
     pub lacks: Option<String>,
     /// Of a redirection: what it needs at the global-sidecar.
     pub routes: Routes,
+    /// Of the Service of a global-sidecar: its ports.
+    pub ports: Vec<u16>,
     /// It is being deleted.
     pub leaving: bool,
 }
@@ -85,6 +92,7 @@ impl Actual {
             fingerprint: fingerprint(object),
             lacks: (key.kind().kind == "Deployment").then(|| lacks(object)).flatten(),
             routes: if key.is_redirection() { Routes::of(object) } else { Routes::default() },
+            ports: if key.is_entrance() { service_ports(object) } else { Vec::new() },
             leaving: metadata.get("deletionTimestamp").is_some(),
         };
         Some((key, owner, actual))
@@ -111,6 +119,11 @@ fn fingerprint(object: &Value) -> String {
         }
     }
     checksum(&object.to_string())
+}
+
+fn service_ports(service: &Value) -> Vec<u16> {
+    let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
+    ports.filter_map(|port| u16::try_from(port.get("port")?.as_u64()?).ok()).collect()
 }
 
 fn lacks(deployment: &Value) -> Option<String> {

@@ -49,7 +49,7 @@ pub(super) fn status(
         .map(|(key, uid)| json!({"kind": key.kind().kind, "namespace": key.namespace, "name": key.name, "uid": uid}))
         .collect();
     let warnings = boot.reading.as_ref().map(|reading| reading.warnings.clone()).unwrap_or_default();
-    let status = json!({
+    let mut status = json!({
         "observedGeneration": boot.generation,
         "conditions": [
             condition("Ready", verdict.ready), condition("Progressing", verdict.progressing), condition("Degraded", verdict.degraded),
@@ -57,9 +57,13 @@ pub(super) fn status(
         "objects": objects,
         "warnings": warnings,
     });
+    if let (Some((ports, left_out)), Value::Object(fields)) = (&seen.ports, &mut status) {
+        fields.insert("autoPort".to_owned(), json!({"ports": ports, "leftOut": left_out}));
+    }
     // Somebody else's fields are left alone.
     let ours = status.as_object().into_iter().flatten();
-    if ours.into_iter().all(|(key, value)| boot.status.get(key) == Some(value)) {
+    let obsolete = seen.ports.is_none() && boot.status.get("autoPort").is_some();
+    if !obsolete && ours.into_iter().all(|(key, value)| boot.status.get(key) == Some(value)) {
         return None;
     }
     let said = before("Ready").is_some_and(|before| {

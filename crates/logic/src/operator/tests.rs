@@ -247,6 +247,10 @@ fn cluster(ports: &[u16]) -> Value {
     spec(&json!({"wormholePort": ports}))
 }
 
+fn finding(cleanup: bool) -> Value {
+    spec(&json!({"wormholePort": [9080], "autoPort": true, "cleanupWormholePort": cleanup}))
+}
+
 fn namespaces(namespaces: &[&str]) -> Value {
     spec(&json!({"wormholePort": [9080], "globalSidecarMode": "namespace", "namespace": namespaces}))
 }
@@ -312,6 +316,61 @@ fn a_new_port_is_served_before_it_is_used_and_an_old_one_until_nobody_uses_it() 
     world.now += Duration::from_secs(6);
     world.run();
     assert!(!world.store[&service].to_string().contains("7000"));
+}
+
+#[test]
+fn a_found_port_is_served_before_it_is_used_and_one_that_goes_until_nobody_uses_it() {
+    let mut world = World::new();
+    world.boot("lazyload", &finding(true));
+    world.declares("shop/web", &[7000]);
+    world.converge();
+    let redirection = Key::new("EnvoyFilter", "istio-system", "to-global-sidecar").unwrap();
+    let service = Key::new("Service", "mesh-operator", "global-sidecar").unwrap();
+    let ports =
+        |world: &World| targets(&world.store[&redirection]).into_iter().map(|(port, _)| port).collect::<Vec<_>>();
+    assert_eq!(ports(&world), [80, 9080], "not all is heard of yet");
+    let waiting = world.condition("lazyload", "Ready")["message"].clone();
+    assert!(waiting.as_str().unwrap().starts_with("the list of all Service objects and"), "{waiting}");
+
+    world.all_is_declared();
+    world.acts.clear();
+    world.converge();
+    assert_eq!(ports(&world), [80, 7000, 9080]);
+    assert!(!world.acts.iter().any(|act| act.contains("Deployment")), "no new pod for a port: {:?}", world.acts);
+    assert_eq!(world.boots["lazyload"]["status"]["autoPort"], json!({"ports": ["7000: shop/web"], "leftOut": []}));
+    assert_eq!(world.condition("lazyload", "Ready")["status"], "True");
+
+    world.restart();
+    world.all_is_declared();
+    world.declares("shop/web", &[7001]);
+    world.run();
+    assert_eq!(ports(&world), [80, 7001, 9080]);
+    assert!(world.store[&service].to_string().contains("7000"), "proxies may still use it");
+    world.now += Duration::from_secs(6);
+    world.run();
+    assert!(!world.store[&service].to_string().contains("7000"));
+
+    world.boot("lazyload", &cluster(&[9080]));
+    world.converge();
+    assert_eq!(ports(&world), [80, 9080]);
+    assert_eq!(world.boots["lazyload"]["status"].get("autoPort"), None);
+}
+
+#[test]
+fn found_ports_only_grow_also_over_a_restart_before_everything_is_heard_of() {
+    let mut world = World::new();
+    world.boot("lazyload", &finding(false));
+    world.all_is_declared();
+    world.declares("shop/web", &[7000]);
+    world.converge();
+    world.restart();
+    world.converge();
+    world.all_is_declared();
+    world.converge();
+    let service = Key::new("Service", "mesh-operator", "global-sidecar").unwrap();
+    assert!(world.store[&service].to_string().contains("7000"));
+    let told = world.boots["lazyload"]["status"]["autoPort"]["ports"].clone();
+    assert_eq!(told, json!(["7000: declared no more"]));
 }
 
 #[test]
@@ -424,6 +483,28 @@ fn two_that_share_nothing_live_side_by_side() {
 }
 
 impl World {
+    /// A Service has these HTTP ports now.
+    fn declares(&mut self, service: &str, ports: &[u16]) {
+        let (namespace, name) = service.split_once('/').unwrap();
+        let ports: Vec<Value> = ports.iter().map(|port| json!({"name": "http", "port": port})).collect();
+        let declared = Declared::of(&json!({"kind": "Service", "spec": {"ports": ports}}));
+        self.hear(Event::Declares("Service", ObjectRef::new(namespace, name), declared));
+    }
+
+    fn all_is_declared(&mut self) {
+        for kind in DECLARING {
+            self.hear(Event::DeclaringListed(kind.kind));
+        }
+    }
+
+    /// A new operator hears of everything but what is declared.
+    fn restart(&mut self) {
+        let (store, boots, now, made) = (self.store.clone(), self.boots.clone(), self.now, self.made);
+        *self = Self { store, boots, now, made, ..Self::new() };
+        let known: Vec<Value> = self.boots.values().chain(self.store.values()).cloned().collect();
+        known.into_iter().for_each(|object| self.hear(Event::Applied(Box::new(object))));
+    }
+
     /// As `run`, while something is broken by hand.
     fn run_unchecked(&mut self) {
         for _ in 0..ACTS {
@@ -443,6 +524,8 @@ enum Happening {
     Acts(usize),
     Restarts,
     IsRemoved,
+    Declares(Vec<u16>),
+    HasDeclared,
 }
 
 fn specs() -> Vec<Value> {
@@ -460,6 +543,8 @@ fn specs() -> Vec<Value> {
     vec![
         cluster(&[9080]),
         cluster(&[9080, 7000]),
+        finding(true),
+        finding(false),
         cluster(&[]),
         with_port,
         elsewhere,
@@ -481,6 +566,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         6 => (1_usize..30).prop_map(Happening::Acts),
         1 => Just(Happening::Restarts),
         1 => Just(Happening::IsRemoved),
+        2 => prop::collection::vec(7000_u16..7003, 0..3).prop_map(Happening::Declares),
+        1 => Just(Happening::HasDeclared),
     ]
 }
 
@@ -503,14 +590,12 @@ proptest! {
                     }
                 }
                 Happening::IsRemoved => world.remove("lazyload"),
-                Happening::Restarts => {
-                    let (store, boots, now, made) = (world.store.clone(), world.boots.clone(), world.now, world.made);
-                    world = World { store, boots, now, made, ..World::new() };
-                    let known: Vec<Value> = world.boots.values().chain(world.store.values()).cloned().collect();
-                    known.into_iter().for_each(|object| world.hear(Event::Applied(Box::new(object))));
-                }
+                Happening::Restarts => world.restart(),
+                Happening::Declares(ports) => world.declares("shop/web", &ports),
+                Happening::HasDeclared => world.all_is_declared(),
             }
         }
+        world.all_is_declared();
         // One that is being deleted goes first.
         world.converge();
         world.converge();

@@ -90,11 +90,6 @@ fn each_refusal_names_the_field_what_was_expected_and_a_way_out() {
             "spec.module[0].name: lazyload-accesslog-source is the name of another component; choose another, such as lazyload",
         ),
         (
-            "/module/0/general/autoPort",
-            json!(true),
-            "spec.module[0].general.autoPort: autoPort is not supported yet; list the ports in wormholePort",
-        ),
-        (
             "/module/0/bundle",
             json!({}),
             "spec.module[0]: a bundle of modules is not supported yet; remove bundle and mode",
