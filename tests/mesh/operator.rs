@@ -5,26 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::install::{NAMESPACE, remove};
-use super::pods::{Pod, access_log};
-use super::testbed::{Testbed, lazyload_binary, script};
+use super::install::NAMESPACE;
+use super::operated::{FENCE, Operated, RATE, by_fallback, printed, rejects};
+use super::pods::Pod;
+use super::testbed::{Testbed, script};
 use super::turn;
-use crate::support::process::run;
-use crate::support::repository;
 use crate::support::waiting::eventually;
 
 const SOON: Duration = Duration::from_secs(60);
-/// Kinds of what a SlimeBoot stands for.
-const KINDS: &str = "deployments,services,configmaps,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,envoyfilters,sidecars";
-/// As the seed makes a fence by hand: its SlimeBoots do not ask for fences by label.
-const FENCE: &str = "apiVersion: microservice.slime.io/v1alpha1
-kind: ServiceFence
-metadata: {name: productpage, namespace: default}
-spec: {enable: true}
-";
-/// Requests a second through the global-sidecar.
-const RATE: u32 = 50;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_the_seeds_slime_boots_is_installed_changed_and_removed_and_no_request_fails() {
     let _turn = turn().await;
@@ -33,27 +21,15 @@ async fn each_of_the_seeds_slime_boots_is_installed_changed_and_removed_and_no_r
     script(&["bookinfo", "up"]);
     script(&["prometheus", "up"]);
     let operated = Operated::install(&testbed);
+    let refused = rejects(&testbed);
     for case in ["cluster_accesslog", "cluster_prometheus", "namespace_accesslog", "namespace_prometheus"] {
         println!("--- {case}");
         operated.live_and_leave(case).await;
     }
+    assert!((rejects(&testbed) - refused).abs() < 0.5, "proxies refused some configuration");
 }
 
-/// A mesh with the operator; removed when it is dropped.
-struct Operated<'a> {
-    testbed: &'a Testbed,
-}
-
-impl<'a> Operated<'a> {
-    fn install(testbed: &'a Testbed) -> Self {
-        remove(testbed);
-        let image = "--image=docker.io/testbed/lazyload:1";
-        testbed.apply(&run(lazyload_binary(), &["install-yaml", image]).expect("install-yaml"));
-        let rollout = ["-n", NAMESPACE, "rollout", "status", "deployment/slime-boot", "--timeout=120s"];
-        testbed.kubectl(&rollout).expect("the operator runs");
-        Self { testbed }
-    }
-
+impl Operated<'_> {
     async fn live_and_leave(&self, case: &str) {
         let testbed = self.testbed;
         let mut boot = printed(case);
@@ -128,31 +104,6 @@ impl<'a> Operated<'a> {
         .await;
     }
 
-    async fn change(&self, boot: &mut Value, what: &str, pointer: &str, key: &str, value: Value) {
-        if boot.pointer(pointer).is_none() {
-            let (parent, name) = pointer.rsplit_once('/').unwrap();
-            boot.pointer_mut(parent).unwrap()[name] = json!({});
-        }
-        boot.pointer_mut(pointer).unwrap()[key] = value;
-        let start = std::time::Instant::now();
-        self.testbed.apply(&boot.to_string());
-        self.ready().await;
-        println!("{what}: {:.1} s", start.elapsed().as_secs_f64());
-    }
-
-    /// Ready, of what was said last.
-    async fn ready(&self) {
-        eventually("the SlimeBoot is ready", Duration::from_secs(120), || async {
-            let boot = self.testbed.get(&["slimeboot", "lazyload", "-n", NAMESPACE])?;
-            let conditions = boot["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-            let ready = ready.filter(|ready| ready["observedGeneration"] == boot["metadata"]["generation"]);
-            anyhow::ensure!(ready.is_some_and(|ready| ready["status"] == "True"), "{conditions:#?}");
-            Ok(())
-        })
-        .await;
-    }
-
     /// E5: names and counts.
     fn pods_are_those_of_the_seed(&self, global_sidecar: &str) {
         let mut seen = Vec::new();
@@ -175,51 +126,4 @@ impl<'a> Operated<'a> {
         wanted.sort();
         assert_eq!(seen, wanted);
     }
-
-    async fn sidecar_has(&self, services: &[&str]) {
-        eventually("the Sidecar has what was called", SOON, || async {
-            let sidecar = self.testbed.get(&["sidecar", "productpage", "-n", "default"])?;
-            let hosts = sidecar["spec"]["egress"][0]["hosts"].to_string();
-            let routed = !hosts.contains("~/") && sidecar["spec"]["egress"].as_array().map(Vec::len) == Some(1);
-            let lacking = services.iter().find(|service| !hosts.contains(&format!("*/{service}.default.svc")));
-            anyhow::ensure!(routed && lacking.is_none(), "{sidecar:#}");
-            Ok(())
-        })
-        .await;
-    }
-
-    /// What carries the label of a SlimeBoot, in all namespaces.
-    fn left(&self) -> Vec<String> {
-        let list = ["get", KINDS, "-A", "-l", "slime.io/slimeboot", "-o", "name"];
-        self.testbed.kubectl(&list).unwrap().lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Operated<'_> {
-    fn drop(&mut self) {
-        let kept = self.testbed.kubectl(&["logs", "-n", NAMESPACE, "deploy/slime-boot", "--tail=40"]);
-        if std::thread::panicking() {
-            eprintln!("{}", kept.unwrap_or_default());
-        }
-        remove(self.testbed);
-        script(&["prometheus", "down"]);
-        script(&["bookinfo", "down"]);
-    }
-}
-
-/// The caller's requests for the unknown host that its proxy sent to the global-sidecar, in all that is kept of its log.
-fn by_fallback(testbed: &Testbed, caller: &Pod) -> usize {
-    let lines = access_log(testbed, &caller.name, "unknown.example");
-    lines.iter().filter(|line| line.contains("||global-sidecar.")).count()
-}
-
-/// A SlimeBoot of the seed as it is printed, with the testbed's image for its placeholders.
-fn printed(case: &str) -> Value {
-    let case = format!("the_seeds_{case}_example");
-    let path = repository().join("crates/logic/tests/boot/golden").join(case).join("given.yaml");
-    let mut boot: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let image = json!({"repository": "docker.io/testbed/lazyload", "tag": "1", "pullPolicy": "IfNotPresent"});
-    boot["spec"]["component"]["globalSidecar"]["image"] = image.clone();
-    boot["spec"]["image"] = image;
-    boot
 }
