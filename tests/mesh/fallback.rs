@@ -23,7 +23,18 @@ metadata: {name: testns}
 apiVersion: v1
 kind: Service
 metadata: {name: talker, namespace: default, labels: {test: fallback}}
-spec: {ports: [{name: grpc, port: 50051, targetPort: 9080}], selector: {app: ratings}}
+spec: {ports: [{name: grpc, port: 50051}], selector: {app: talker}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: talker, namespace: default, labels: {test: fallback}}
+spec:
+  selector: {matchLabels: {app: talker}}
+  template:
+    metadata: {labels: {app: talker}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: talker, image: docker.io/testbed/app:1, imagePullPolicy: Never, env: [{name: NAME, value: talker}, {name: PORTS, value: '50051'}]}]
 ---
 apiVersion: v1
 kind: Service
@@ -42,9 +53,9 @@ spec: {egress: [{hosts: [./*, istio-system/*]}]}
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unmatched_requests_go_where_the_slime_boot_says_in_every_outbound_mode_and_none_fails() {
+async fn unmatched_requests_go_where_the_slime_boot_says_in_both_outbound_modes_and_none_fails() {
     let _turn = turn().await;
-    let test = "unmatched_requests_go_where_the_slime_boot_says_in_every_outbound_mode_and_none_fails";
+    let test = "unmatched_requests_go_where_the_slime_boot_says_in_both_outbound_modes_and_none_fails";
     let Some(testbed) = Testbed::up(test) else { return };
     script(&["bookinfo", "up"]);
     let operated = Operated::install(&testbed);
@@ -64,17 +75,20 @@ async fn unmatched_requests_go_where_the_slime_boot_says_in_every_outbound_mode_
     let load = story.caller.start_load(&story.url("unknown.example"), RATE).await;
     story.grpc_on_a_found_port_is_learned().await;
     story.dispatches_are_followed(&mut boot).await;
-    let during = by_fallback(&testbed, &story.caller) - before;
+    let by_fallback = by_fallback(&testbed, &story.caller) - before;
+    let result = story.caller.stop_load(&load).await;
+    println!("{} requests, {by_fallback} by the fallback", result["sent"]);
+    assert_eq!(result["failed"], json!([]), "no request fails");
+    assert!(by_fallback > RATE as usize, "{by_fallback} requests by the fallback are too few to tell");
+
+    let load = story.caller.start_load("http://talker:50051/&h2=1", RATE).await;
     story.where_only_the_registry_may_be_called_the_fallback_serves(&fixture).await;
     story.a_second_controller_takes_over(&mut boot).await;
 
     testbed.kubectl(&["delete", "slimeboot", "lazyload", "-n", NAMESPACE, "--timeout=120s"]).unwrap();
     assert_eq!(operated.left(), Vec::<String>::new());
     let result = story.caller.stop_load(&load).await;
-    println!("{} requests, {during} of the first ones by the fallback", result["sent"]);
-    // Without lazyload unknown hosts are blocked in the mode that the mesh is in now; these came after it was removed.
-    let early = result["failed"].as_array().unwrap().iter().filter(|failed| failed["status"] != 502).count();
-    assert_eq!(early, 0, "no request fails: {:#}", result["failed"]);
+    assert_eq!(result["failed"], json!([]), "no request fails");
     assert!((rejects(&testbed) - refused).abs() < 0.5, "proxies refused some configuration");
     fixture.users_sidecar_is_as_it_was();
 }
@@ -117,7 +131,7 @@ impl<'a> Story<'a> {
     async fn grpc_on_a_found_port_is_learned(&self) {
         let ask = async || {
             let seen = self.caller.ask("/grpc?url=http://talker:50051&messages=3").await?;
-            anyhow::ensure!(seen["grpc"] == "0" && seen["messages"] == 3, "{seen:#}");
+            anyhow::ensure!(seen["grpc_status"] == "0" && seen["messages"] == 3, "{seen:#}");
             Ok(seen["direct"].clone())
         };
         eventually("gRPC goes by the fallback on a port that was found", SOON, || async {
@@ -161,12 +175,16 @@ impl<'a> Story<'a> {
 
     async fn where_only_the_registry_may_be_called_the_fallback_serves(&self, fixture: &Fixture<'_>) {
         fixture.outbound("REGISTRY_ONLY");
-        eventually("a caller that is not fenced is as blocked as without lazyload", SOON, || async {
-            let seen = self.stranger.ask(&format!("/fetch?url={}", self.url("unknown.example"))).await?;
-            if seen["status"] == 502 { Ok(()) } else { Err(anyhow::anyhow!("{seen:#}")) }
-        })
-        .await;
-        self.goes("other.example", "||global-sidecar.").await;
+        for (who, pod) in [("a caller that is not fenced", &self.stranger), ("a fenced one", &self.caller)] {
+            eventually(&format!("{who} is as blocked as without lazyload"), SOON, || async {
+                let seen = pod.ask(&format!("/fetch?url={}", self.url("unknown.example"))).await?;
+                if seen["status"] == 502 { Ok(()) } else { Err(anyhow::anyhow!("{seen:#}")) }
+            })
+            .await;
+        }
+        let first = self.caller.ask("/fetch?url=http://details:9080/").await.unwrap();
+        assert_eq!((&first["status"], &first["direct"]), (&200.into(), &"fallback".into()), "{first:#}");
+        self.operated.sidecar_has(&["details", "talker"]).await;
     }
 
     async fn a_second_controller_takes_over(&self, boot: &mut Value) {
@@ -185,7 +203,7 @@ impl<'a> Story<'a> {
         testbed.kubectl(&kill).unwrap();
         let visit = self.caller.ask("/fetch?url=http://reviews:9080/").await.unwrap();
         assert_eq!(visit["status"], 200, "{visit:#}");
-        self.operated.sidecar_has(&["reviews", "talker"]).await;
+        self.operated.sidecar_has(&["details", "reviews", "talker"]).await;
     }
 }
 
@@ -198,6 +216,9 @@ struct Fixture<'a> {
 impl<'a> Fixture<'a> {
     fn new(testbed: &'a Testbed) -> Self {
         testbed.apply(FIXTURE);
+        testbed
+            .kubectl(&["rollout", "status", "deployment/talker", "-n", "default", "--timeout=60s"])
+            .expect("talker runs");
         let ratings = Pod::find(testbed, "app=ratings").ip();
         for (namespace, service) in [("testns", "egress1"), (NAMESPACE, "egress2")] {
             testbed.apply(&format!(
@@ -229,7 +250,7 @@ impl Drop for Fixture<'_> {
         let removed = [
             self.testbed.kubectl(&["delete", "sidecar", "default", "-n", "istio-system", "--ignore-not-found"]),
             self.testbed.kubectl(&["delete", "servicefences", "--all", "-n", "default", "--timeout=30s"]),
-            self.testbed.kubectl(&["delete", "service", "-n", "default", "-l", "test=fallback"]),
+            self.testbed.kubectl(&["delete", "deployments,services", "-n", "default", "-l", "test=fallback"]),
             self.testbed.kubectl(&["delete", "namespace", "testns", "--wait=false"]),
         ];
         for failed in removed.into_iter().filter_map(Result::err) {

@@ -1,6 +1,6 @@
 //! A mesh with the operator, and what SlimeBoots make of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 

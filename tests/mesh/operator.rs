@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::install::NAMESPACE;
 use super::operated::{FENCE, Operated, RATE, by_fallback, printed, rejects};
