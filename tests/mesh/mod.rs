@@ -2,10 +2,9 @@
 //! Never looks inside the product: what is asserted is what kubectl, an access log or a called pod shows.
 //! Next: `story` for the seed's example, `lossless` for every kind of switch under load, `identity` for who called, `switch` for the time to
 //! direct, `routes` for destinations behind destinations, `kill` for a controller that dies,
-//! `operator` for the seed's SlimeBoots, `fallback` for whatever else they can say of unmatched requests,
+//! `operator` for the seed's SlimeBoots,
 //! `ways` for installing and removing it as users do.
 
-mod fallback;
 mod identity;
 mod install;
 mod kill;
