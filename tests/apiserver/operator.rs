@@ -510,6 +510,13 @@ async fn ports_that_services_and_service_entries_declare_are_found_and_go_only_i
     })
     .await;
     has(&[80, 9080, 7001]).await;
+    operated.cluster.install_istio_crds(&["ServiceEntry"]).await;
+    let entry = json!({
+        "apiVersion": "networking.istio.io/v1beta1", "kind": "ServiceEntry", "metadata": {"namespace": "shop", "name": "outside"},
+        "spec": {"hosts": ["outside.example"], "ports": [{"number": 7002, "name": "web", "protocol": "HTTP"}]},
+    });
+    operated.objects().apply(&entry).await;
+    has(&[80, 9080, 7001, 7002]).await;
     boot["spec"]["module"][0]["general"]["autoPort"] = json!(false);
     operated.objects().apply(&boot).await;
     has(&[80, 9080]).await;

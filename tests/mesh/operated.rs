@@ -13,7 +13,7 @@ use crate::support::waiting::eventually;
 
 const SOON: Duration = Duration::from_secs(60);
 /// Kinds of what a SlimeBoot stands for.
-const KINDS: &str = "deployments,services,configmaps,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,envoyfilters,sidecars";
+const KINDS: &str = "deployments,services,configmaps,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,networkpolicies,envoyfilters,destinationrules,sidecars";
 /// As the seed makes a fence by hand: its SlimeBoots do not ask for fences by label.
 pub const FENCE: &str = "apiVersion: microservice.slime.io/v1alpha1
 kind: ServiceFence

@@ -13,6 +13,7 @@ use super::turn;
 use crate::support::waiting::eventually;
 
 const SOON: Duration = Duration::from_secs(60);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_the_seeds_slime_boots_is_installed_changed_and_removed_and_no_request_fails() {
     let _turn = turn().await;

@@ -70,9 +70,7 @@ async fn operate(
     let mut awaited: Vec<(&str, Awaited)> =
         operator.unlisted().iter().map(|kind| (*kind, readiness.awaits(format!("the list of {kind}s")))).collect();
     loop {
-        while let Ok(event) = events.try_recv() {
-            operator.on(event, clock.now());
-        }
+        hear_all(&mut operator, &mut events, &clock);
         match declarations.take() {
             None if operator.finds_ports() => {
                 let Some(events) = telling.upgrade() else { return };
@@ -80,9 +78,7 @@ async fn operate(
             }
             Some(mut watches) if !operator.finds_ports() => {
                 watches.shutdown().await;
-                while let Ok(event) = events.try_recv() {
-                    operator.on(event, clock.now());
-                }
+                hear_all(&mut operator, &mut events, &clock);
                 operator.on(Event::NotDeclaring, clock.now());
             }
             same => declarations = same,
@@ -119,6 +115,13 @@ const HEAL_EVERY: Duration = Duration::from_secs(600);
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// Longest that an act on its way holds up the end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Takes in what waits.
+fn hear_all(operator: &mut Operator, events: &mut mpsc::Receiver<Event>, clock: &Clock) {
+    while let Ok(event) = events.try_recv() {
+        operator.on(event, clock.now());
+    }
+}
 
 async fn cancelled_for(shutdown: &CancellationToken, time: Duration) {
     shutdown.cancelled().await;

@@ -121,18 +121,26 @@ pub struct Found {
 }
 
 impl Installation {
-    /// The ports that are found. `standing` are those that the global-sidecar has: they stay, unless what nobody declares is to go.
+    /// Whether ports are to be found.
+    #[must_use]
+    pub fn finds_ports(&self) -> bool {
+        self.settings.auto_port && self.global_sidecar.is_some()
+    }
+
+    /// The ports that are found. `standing` are those that the global-sidecar has: they stay, unless what nobody declares is to go. As long
+    /// as not everything that is `declared` is known, there is nothing, and nothing comes or goes.
     #[must_use]
     pub fn found_ports<'a>(
         &self,
-        declared: impl Iterator<Item = (&'a ObjectRef, &'a Declared)>,
+        declared: Option<impl Iterator<Item = (&'a ObjectRef, &'a Declared)>>,
         standing: &BTreeSet<u16>,
     ) -> Found {
         let mut found = Found::default();
-        let Some(sidecar) = self.global_sidecar.as_ref().filter(|_| self.settings.auto_port) else { return found };
+        let Some(sidecar) = self.global_sidecar.as_ref().filter(|_| self.finds_ports()) else { return found };
+        let cleans_up = self.settings.cleanup_wormhole_port && declared.is_some();
         let mut candidates: BTreeMap<u16, &ObjectRef> = BTreeMap::new();
         let mut bytes: BTreeMap<u16, &ObjectRef> = BTreeMap::new();
-        for (object, declared) in declared.filter(|(object, _)| !self.is_always_seen(object)) {
+        for (object, declared) in declared.into_iter().flatten().filter(|(object, _)| !self.is_always_seen(object)) {
             for (port, protocol) in &declared.0 {
                 if protocol.is_http(self.settings.support_h2) {
                     candidates.entry(*port).or_insert(object);
@@ -146,7 +154,7 @@ impl Installation {
         };
         for port in standing.iter().filter(|port| fits(port)) {
             let who = candidates.remove(port);
-            if who.is_some() || !self.settings.cleanup_wormhole_port {
+            if who.is_some() || !cleans_up {
                 found.ports.insert(*port, who.cloned());
             }
         }
@@ -289,7 +297,7 @@ mod tests {
             })
             .collect();
         let standing = standing.iter().copied().collect();
-        installation.found_ports(named.iter().map(|(id, declared)| (id, *declared)), &standing)
+        installation.found_ports(Some(named.iter().map(|(id, declared)| (id, *declared))), &standing)
     }
 
     fn ports(found: &Found) -> Vec<u16> {

@@ -57,7 +57,7 @@ impl View<'_> {
             (Err(error), _) if !self.boot.leaving => seen.stopped = Some(Stop::Invalid(error.to_string())),
             (_, Some(rival)) => seen.stopped = Some(Stop::Conflict(rival)),
             _ => {
-                seen.waiting.extend(undeclared.filter(|_| self.found.is_some()));
+                seen.waiting.extend(undeclared);
                 self.steps(&mut seen);
             }
         }

@@ -85,7 +85,7 @@ impl Operator {
     /// Whether some SlimeBoot wants to know which ports are declared.
     #[must_use]
     pub fn finds_ports(&self) -> bool {
-        self.boots.values().any(|boot| boot.installation().is_some_and(finds_ports))
+        self.boots.values().any(|boot| boot.installation().is_some_and(Installation::finds_ports))
     }
 
     /// Takes news in.
@@ -135,13 +135,14 @@ impl Operator {
         let memory = self.memories.get(id)?;
         let rival = boot.installation().and_then(|installation| self.rival(id, boot, installation));
         let found = boot.installation().and_then(|installation| self.found(id, installation));
+        let undeclared = found.as_ref().and_then(|_| self.declarations.awaited());
         let view = assess::View { id, boot, memory, objects: &self.objects, found, now: now.monotonic };
-        Some(view.assess(rival, self.declarations.awaited()))
+        Some(view.assess(rival, undeclared))
     }
 
     /// The ports beyond those that are written; nothing if they are not to be found.
     fn found(&self, id: &ObjectRef, installation: &Installation) -> Option<Found> {
-        if !finds_ports(installation) {
+        if !installation.finds_ports() {
             return None;
         }
         let mine = self.objects.values().filter(|(owner, _)| owner == id);
@@ -224,10 +225,6 @@ impl Operator {
             (Act::Delete { key, .. }, outcome) => memory.failed(key, None, outcome, now.monotonic),
         }
     }
-}
-
-fn finds_ports(installation: &Installation) -> bool {
-    installation.settings.auto_port && installation.global_sidecar.is_some()
 }
 
 #[cfg(test)]

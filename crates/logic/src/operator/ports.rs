@@ -40,15 +40,9 @@ impl Declarations {
         (!kinds.is_empty()).then(|| format!("{}, to find ports", kinds.join(" and ")))
     }
 
-    /// The ports that are found for an installation whose global-sidecars have those that stand. Nothing comes or goes before
-    /// everything was heard of.
+    /// The ports that are found for an installation whose global-sidecars have those that stand.
     pub(super) fn found(&self, installation: &Installation, standing: &BTreeSet<u16>) -> Found {
-        if self.unlisted.is_empty() {
-            let declared = self.by_object.iter().map(|((_, object), declared)| (object, declared));
-            return installation.found_ports(declared, standing);
-        }
-        let mut keeping = installation.clone();
-        keeping.settings.cleanup_wormhole_port = false;
-        keeping.found_ports(std::iter::empty(), standing)
+        let declared = || self.by_object.iter().map(|((_, object), declared)| (object, declared));
+        installation.found_ports(self.unlisted.is_empty().then(declared), standing)
     }
 }
