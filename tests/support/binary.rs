@@ -21,7 +21,9 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = super::repository().join("Cargo.toml").display().to_string();
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let arguments = ["build", "--package", "lazyload", "--profile", profile, "--manifest-path", &manifest];
+    // The choice of packages and targets of ./test.sh: another one has other features, and compiles the dependencies once more.
+    let choice = ["build", "--locked", "--workspace", "--all-targets"];
+    let arguments = [&choice[..], &["--profile", profile, "--manifest-path", &manifest]].concat();
     run(cargo, &arguments).expect("the binary is built");
     // This test is PROFILE/deps/outside-HASH.
     let this = std::env::current_exe().expect("the path of this test");
