@@ -2,6 +2,8 @@
 # shellcheck shell=bash
 
 PRODUCT_IMAGE=docker.io/testbed/lazyload:1
+# The same image by another name, for who wants to see an installation change its image.
+PRODUCT_IMAGE_ALIAS=docker.io/testbed/lazyload:2
 
 need_up() { need_root; running || die "the cluster is not up: $0 up"; }
 
@@ -26,7 +28,8 @@ product_image() {
   [ -x "$binary" ] || die "no executable $binary"
   "$HERE/../image/build.sh" --name "$PRODUCT_IMAGE" --out "$RUN/image" --binary "$binary" --fast >&2
   import_image "$RUN/image/lazyload.tar"
-  say "imported $PRODUCT_IMAGE; use imagePullPolicy IfNotPresent or Never, there is no registry"
+  ctr images tag --force "$PRODUCT_IMAGE" "$PRODUCT_IMAGE_ALIAS" >/dev/null
+  say "imported $PRODUCT_IMAGE, also as ${PRODUCT_IMAGE_ALIAS##*/}; use imagePullPolicy IfNotPresent or Never, there is no registry"
 }
 
 bookinfo_gone() { ! kubectl get pods -n default --no-headers 2>/dev/null | grep -qE '^(details|ratings|reviews|productpage)-'; }

@@ -3,8 +3,10 @@
 //! Next: `story` for the seed's example, `lossless` for every kind of switch under load, `identity` for who called, `switch` for the time to
 //! direct, `routes` for destinations behind destinations, `kill` for a controller that dies, `operator` for the seed's
 //! SlimeBoots in a mesh that is `operated`,
-//! `ways` for installing and removing it as users do.
+//! `fallback` for what no route matches, `gateway` for calls from outside, `ways` for installing and removing it as users do.
 
+mod fallback;
+mod gateway;
 mod identity;
 mod install;
 mod kill;

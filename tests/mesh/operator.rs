@@ -76,6 +76,8 @@ impl Operated<'_> {
             ),
             ("the log level", "/spec/module/0/global", "log", json!({"logLevel": "debug"})),
             ("resources", "/spec/component/globalSidecar/resources/requests", "cpu", json!("11m")),
+            ("the controller's image", "/spec/image", "tag", json!("2")),
+            ("the global-sidecar's image", "/spec/component/globalSidecar/image", "tag", json!("2")),
             ("one port again", general, "wormholePort", json!(["9080"])),
         ] {
             self.change(&mut boot, what, pointer, key, value).await;
