@@ -30,7 +30,7 @@ spec:
       labels: {istio: ingressgateway, sidecar.istio.io/inject: 'true'}
     spec:
       terminationGracePeriodSeconds: 0
-      containers: [{name: istio-proxy, image: auto}]
+      containers: [{name: istio-proxy, image: auto, imagePullPolicy: IfNotPresent}]
 ---
 apiVersion: networking.istio.io/v1
 kind: Gateway
