@@ -17,6 +17,7 @@ mod operator;
 mod outages;
 mod ownership;
 mod pod_security;
+mod policies;
 mod prometheus;
 pub(crate) mod proxy;
 mod reload;

@@ -209,6 +209,7 @@ fn resource(kind: &str) -> ApiResource {
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
         "ServiceFence" => ("microservice.slime.io", "v1alpha1"),
         "DestinationRule" | "ServiceEntry" | "Sidecar" | "VirtualService" => ("networking.istio.io", "v1beta1"),
+        "AuthorizationPolicy" => ("security.istio.io", "v1beta1"),
         "GRPCRoute" | "HTTPRoute" => ("gateway.networking.k8s.io", "v1"),
         _ => panic!("unknown kind {kind}"),
     };

@@ -70,6 +70,6 @@ async fn an_unknown_setting_is_warned_of_and_changes_nothing() {
     // Without an API server it is not ready, says for what it waits, and does not give up.
     let (status, text) = controller.get("/modules/readyz").await.unwrap();
     assert_eq!(status, 503);
-    assert_eq!(text.lines().count(), 10, "{text}");
+    assert_eq!(text.lines().count(), 11, "{text}");
     assert_eq!(controller.terminate().await, Some(0));
 }

@@ -6,5 +6,6 @@ mod condition;
 pub mod gateway_api;
 pub mod istio;
 pub mod names;
+pub mod security;
 pub mod service_fence;
 pub mod slime_boot;

@@ -154,6 +154,9 @@ pub struct Destinations {
     /// The mesh does not know this learned host: it is not in the Sidecar, and calls go on through the global-sidecar.
     #[serde(default, skip_serializing_if = "is_false")]
     pub external: bool,
+    /// The AuthorizationPolicies (`NAMESPACE/NAME`, the first eight) that allow this fence's workload by its name: imported before any call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
 }
 
 /// Life of a dependency.

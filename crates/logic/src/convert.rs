@@ -4,17 +4,21 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use lazyload_api::{gateway_api, istio, names, service_fence};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use lazyload_api::{gateway_api, istio, names, security, service_fence};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::types::{
-    EndpointSlice, Fence, GatewayRoute, Labels, Namespace, Object, ObjectRef, Pod, Service, ServiceEntry, Sidecar,
-    VirtualService,
+    AuthorizationPolicy, EndpointSlice, Fence, GatewayRoute, Labels, Namespace, Object, ObjectRef, Pod, Service,
+    ServiceEntry, Sidecar, VirtualService,
 };
 
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// Annotation of a policy that is only tried (Istio's).
+const DRY_RUN_ANNOTATION: &str = "istio.io/dry-run";
 
 /// The service account of a pod that names none.
 const DEFAULT_ACCOUNT: &str = "default";
@@ -63,6 +67,9 @@ pub fn object(value: &Value) -> Result<Option<Object>, ConvertError> {
         ("networking.istio.io", "VirtualService") => virtual_service(typed(value)?).map(Object::VirtualService),
         ("networking.istio.io", "ServiceEntry") => service_entry(typed(value)?).map(Object::ServiceEntry),
         ("gateway.networking.k8s.io", "HTTPRoute") => gateway_route(typed(value)?).map(Object::HttpRoute),
+        ("security.istio.io", "AuthorizationPolicy") => {
+            authorization_policy(typed(value)?).map(Object::AuthorizationPolicy)
+        }
         ("gateway.networking.k8s.io", "GRPCRoute") => gateway_route(typed(value)?).map(Object::GrpcRoute),
         _ => return Ok(None),
     };
@@ -85,7 +92,18 @@ pub fn service(object: &core::Service) -> Option<Service> {
         id: id(&object.metadata)?,
         labels: labels(&object.metadata),
         selector: spec.and_then(|spec| spec.selector.clone()).unwrap_or_default(),
+        target_ports: spec.into_iter().flat_map(|spec| spec.ports.iter().flatten()).map(target_port).collect(),
     })
+}
+
+/// The port of a Service's pods that a port of it leads to; `None` if it is known by name only.
+fn target_port(port: &core::ServicePort) -> Option<u16> {
+    let number = match &port.target_port {
+        None => port.port,
+        Some(IntOrString::Int(number)) => *number,
+        Some(IntOrString::String(text)) => text.parse().ok()?,
+    };
+    u16::try_from(number).ok()
 }
 
 /// A Namespace; `None` without a name.
@@ -211,6 +229,18 @@ pub fn service_entry(object: istio::ServiceEntry) -> Option<ServiceEntry> {
 #[must_use]
 pub fn gateway_route(object: gateway_api::GatewayRoute) -> Option<GatewayRoute> {
     Some(GatewayRoute { id: id(&object.metadata)?, spec: object.spec })
+}
+
+/// An AuthorizationPolicy; `None` without a name.
+#[must_use]
+pub fn authorization_policy(object: security::AuthorizationPolicy) -> Option<AuthorizationPolicy> {
+    let mut annotations = object.metadata.annotations.iter().flatten();
+    Some(AuthorizationPolicy {
+        id: id(&object.metadata)?,
+        labels: labels(&object.metadata),
+        dry_run: annotations.any(|(key, value)| key == DRY_RUN_ANNOTATION && value == "true"),
+        spec: object.spec,
+    })
 }
 
 fn id(metadata: &ObjectMeta) -> Option<ObjectRef> {

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod manifest;
 pub mod observation;
 pub mod operator;
+pub mod policy;
 pub mod prometheus;
 pub mod route;
 pub mod settings;

@@ -1,6 +1,6 @@
 //! What the cluster is to the decisions: lean values, converted from wire types at the edge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use std::time::Duration;
 use lazyload_api::gateway_api::GatewayRouteSpec;
 use lazyload_api::istio::{ServiceEntrySpec, SidecarSpec, VirtualServiceSpec};
 use lazyload_api::names;
+use lazyload_api::security::AuthorizationPolicySpec;
 use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
 
 /// Labels of an object or a selector.
 pub type Labels = BTreeMap<String, String>;
 
 /// Namespace and name of a namespaced object; a fence, its Service and its Sidecar share one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
     /// Namespace.
     pub namespace: Arc<str>,
@@ -46,7 +47,7 @@ pub struct Now {
 }
 
 /// A Kubernetes Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Service {
     /// Its name.
     pub id: ObjectRef,
@@ -54,6 +55,8 @@ pub struct Service {
     pub labels: Labels,
     /// Its pod selector; empty for Services without one.
     pub selector: Labels,
+    /// Ports of its pods; `None` if one of them is known by name only, so that it may be any.
+    pub target_ports: Option<BTreeSet<u16>>,
 }
 
 /// A Kubernetes Namespace.
@@ -171,6 +174,19 @@ pub struct GatewayRoute {
     pub spec: GatewayRouteSpec,
 }
 
+/// An AuthorizationPolicy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthorizationPolicy {
+    /// Its name.
+    pub id: ObjectRef,
+    /// Its labels.
+    pub labels: Labels,
+    /// It is only tried: nothing is allowed or denied by it.
+    pub dry_run: bool,
+    /// Its rules.
+    pub spec: AuthorizationPolicySpec,
+}
+
 /// An object of any watched kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
@@ -194,6 +210,8 @@ pub enum Object {
     HttpRoute(GatewayRoute),
     /// A GRPCRoute.
     GrpcRoute(GatewayRoute),
+    /// An AuthorizationPolicy.
+    AuthorizationPolicy(AuthorizationPolicy),
 }
 
 /// The watched kinds.
@@ -219,11 +237,13 @@ pub enum Kind {
     HttpRoute,
     /// `gateway.networking.k8s.io/v1/GRPCRoute`
     GrpcRoute,
+    /// `security.istio.io/v1beta1/AuthorizationPolicy`
+    AuthorizationPolicy,
 }
 
 impl Kind {
     /// Every watched kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Service,
         Self::Namespace,
         Self::Pod,
@@ -234,6 +254,7 @@ impl Kind {
         Self::ServiceEntry,
         Self::HttpRoute,
         Self::GrpcRoute,
+        Self::AuthorizationPolicy,
     ];
 
     /// The kind's name in Kubernetes, for messages.
@@ -250,13 +271,17 @@ impl Kind {
             Self::ServiceEntry => "ServiceEntry",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
         }
     }
 
     /// Whether a cluster works without the kind: where its CRD is not installed there are simply none.
     #[must_use]
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::VirtualService | Self::ServiceEntry | Self::HttpRoute | Self::GrpcRoute)
+        matches!(
+            self,
+            Self::VirtualService | Self::ServiceEntry | Self::HttpRoute | Self::GrpcRoute | Self::AuthorizationPolicy
+        )
     }
 }
 
@@ -275,6 +300,7 @@ impl Object {
             Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::HttpRoute(_) => Kind::HttpRoute,
             Self::GrpcRoute(_) => Kind::GrpcRoute,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
         }
     }
 
@@ -291,6 +317,7 @@ impl Object {
             Self::VirtualService(object) => object.id.clone(),
             Self::ServiceEntry(object) => object.id.clone(),
             Self::HttpRoute(object) | Self::GrpcRoute(object) => object.id.clone(),
+            Self::AuthorizationPolicy(object) => object.id.clone(),
         }
     }
 }

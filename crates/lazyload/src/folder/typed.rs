@@ -1,7 +1,7 @@
 //! Whether a document has the form of its kind, and if not, which field is wrong.
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
-use lazyload_api::{gateway_api, istio, service_fence};
+use lazyload_api::{gateway_api, istio, security, service_fence};
 use lazyload_logic::types::Kind;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,6 +38,7 @@ fn group_of(kind: Kind) -> &'static str {
         Kind::Fence => "microservice.slime.io",
         Kind::Sidecar | Kind::VirtualService | Kind::ServiceEntry => "networking.istio.io",
         Kind::HttpRoute | Kind::GrpcRoute => "gateway.networking.k8s.io",
+        Kind::AuthorizationPolicy => "security.istio.io",
     }
 }
 
@@ -56,6 +57,7 @@ pub fn check(kind: Kind, document: &Value) -> Result<(), Misfit> {
         Kind::VirtualService => fits::<istio::VirtualService>(document),
         Kind::ServiceEntry => fits::<istio::ServiceEntry>(document),
         Kind::HttpRoute | Kind::GrpcRoute => fits::<gateway_api::GatewayRoute>(document),
+        Kind::AuthorizationPolicy => fits::<security::AuthorizationPolicy>(document),
     }
 }
 

@@ -54,6 +54,7 @@ pub fn watch_cluster(
         (Kind::ServiceEntry, "networking.istio.io", "v1beta1"),
         (Kind::HttpRoute, "gateway.networking.k8s.io", "v1"),
         (Kind::GrpcRoute, "gateway.networking.k8s.io", "v1"),
+        (Kind::AuthorizationPolicy, "security.istio.io", "v1beta1"),
     ] {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
         let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };

@@ -49,6 +49,7 @@ pub(super) fn rules() -> Vec<Value> {
         rule("", &["namespaces", "pods", "services"], READ),
         rule("discovery.k8s.io", &["endpointslices"], READ),
         rule("networking.istio.io", &["serviceentries", "virtualservices"], READ),
+        rule("security.istio.io", &["authorizationpolicies"], READ),
         rule("gateway.networking.k8s.io", &["grpcroutes", "httproutes"], READ),
         rule("networking.istio.io", &["sidecars"], OWN),
         rule("microservice.slime.io", &["servicefences"], OWN),

@@ -61,6 +61,7 @@ impl Need {
             ("pods", _) => "the leader's pod has no label",
             ("serviceentries", _) => "hosts of ServiceEntries are not known",
             ("virtualservices" | "grpcroutes" | "httproutes", _) => "what is behind routed hosts is not known",
+            ("authorizationpolicies", _) => "nothing is written, because it is not known which policies name a caller",
             ("events", _) => "there are no Events",
             ("leases", _) => "no replica leads, so nothing is written",
             ("slimeboots", "status") => "no SlimeBoot says what became of it",

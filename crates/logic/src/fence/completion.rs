@@ -51,12 +51,12 @@ pub fn service_of_host(host: &str) -> Option<ObjectRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Labels, Object, Service};
+    use crate::types::{Object, Service};
 
     fn index() -> Index {
         let mut index = Index::default();
         let id = ObjectRef::new("default", "details");
-        index.apply(Object::Service(Service { id, labels: Labels::new(), selector: Labels::new() }));
+        index.apply(Object::Service(Service { id, ..Service::default() }));
         index
     }
 

@@ -19,8 +19,11 @@ pub const CONFLICT: &str = "Conflict";
 /// Only while it holds: not all of a big fence fits into the objects that the API server stores.
 pub const TRUNCATED: &str = "Truncated";
 
+/// Only while it holds: calls that take the way through the global-sidecar may be denied there.
+pub const FIRST_CALLS_DENIED: &str = "FirstCallsDenied";
+
 /// Every type, in the order in which they are written.
-const ORDER: [&str; 5] = [READY, SIDECAR_APPLIED, CONFLICT, SPEC_VALID, TRUNCATED];
+const ORDER: [&str; 6] = [READY, SIDECAR_APPLIED, CONFLICT, SPEC_VALID, FIRST_CALLS_DENIED, TRUNCATED];
 
 /// Longest message: enough for some dozens of hosts, and small beside what a big fence learns.
 const MAX_MESSAGE: usize = 2048;
@@ -65,6 +68,8 @@ pub struct Facts<'a> {
     pub problems: &'a [String],
     /// What does not fit, in a sentence.
     pub truncated: Option<&'a str>,
+    /// Which calls may be denied on their way through the global-sidecar, in a sentence.
+    pub denied: Option<&'a str>,
     /// The status as it should be was refused, in these words.
     pub refused_status: Option<&'a str>,
     /// Conditions that were written, and did not get there: the time in them holds all the same.
@@ -91,6 +96,13 @@ pub fn conditions(facts: Facts<'_>, unix_seconds: i64) -> Vec<Condition> {
         all.extend(conflict(&facts.fence.id, sidecar));
     }
     all.push(spec_valid(facts.problems));
+    let denied = |message: &str| Said {
+        kind: FIRST_CALLS_DENIED,
+        holds: true,
+        reason: "PolicyWithoutGlobalSidecar",
+        message: message.to_owned(),
+    };
+    all.extend(facts.denied.map(denied));
     let truncated =
         |message: &str| Said { kind: TRUNCATED, holds: true, reason: "TooLarge", message: message.to_owned() };
     all.extend(facts.truncated.map(truncated));

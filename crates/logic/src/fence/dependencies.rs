@@ -13,11 +13,16 @@ use crate::types::ObjectRef;
 /// Suffix of an entry that stands for every service of a namespace.
 const WHOLE_NAMESPACE: &str = "/*";
 
+/// Policies that are told of a dependency.
+const MOST_POLICIES: usize = 8;
+
 /// Dependencies, and when the next of them expires.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dependencies {
     /// As `status.domains` has them.
     pub domains: BTreeMap<String, Destinations>,
+    /// Hosts that nothing but a call has brought in; noted only where a policy may deny a call.
+    pub by_calls_alone: BTreeSet<String>,
     /// The first second (Unix) at which the result would differ by itself.
     pub next_expiry: Option<i64>,
     /// Everything that was looked at on the way: where none of it changes, the result does not either.
@@ -30,6 +35,7 @@ pub fn desired_dependencies(
     id: &ObjectRef,
     spec: &ServiceFenceSpec,
     learned: &BTreeSet<String>,
+    named: &BTreeMap<String, BTreeSet<ObjectRef>>,
     index: &Index,
     aliases: &Aliases,
     unix_seconds: i64,
@@ -65,6 +71,9 @@ pub fn desired_dependencies(
     }
     for host in learned {
         collector.add_learned(host);
+    }
+    for (dependency, policies) in named {
+        collector.add_named(dependency, policies);
     }
     collector.found
 }
@@ -115,6 +124,9 @@ impl Collector<'_> {
             };
             let known = self.found.domains.get(&itself);
             if known.is_none_or(|known| !known.status.is_active() && import.is_some()) {
+                if self.index.has_policies() && import.is_some() {
+                    self.found.by_calls_alone.insert(itself.clone());
+                }
                 self.found.domains.insert(itself, entry);
             }
         }
@@ -127,6 +139,17 @@ impl Collector<'_> {
     fn add_host(&mut self, host: &str, status: DomainStatus) {
         for name in self.aliases.expand(host) {
             self.add(name, status);
+        }
+    }
+
+    /// What policies that name the workload bring in, and which ones: that is told whatever else brings it in too.
+    fn add_named(&mut self, dependency: &str, policies: &BTreeSet<ObjectRef>) {
+        match dependency.strip_suffix(WHOLE_NAMESPACE) {
+            Some(namespace) => self.add_namespace(namespace),
+            None => self.add_host(dependency, DomainStatus::Active),
+        }
+        if let Some(domain) = self.found.domains.get_mut(dependency) {
+            domain.policies = policies.iter().take(MOST_POLICIES).map(ToString::to_string).collect();
         }
     }
 
@@ -147,7 +170,7 @@ impl Collector<'_> {
         behind.remove(&import);
         let mut hosts = vec![import];
         hosts.extend(behind);
-        Destinations { hosts, status, external: false }
+        Destinations { hosts, status, ..Destinations::default() }
     }
 
     /// Every service of a namespace: the entry itself brings them in, `hosts` has only what lies behind them elsewhere.
@@ -190,7 +213,15 @@ mod tests {
     fn domains(spec: serde_json::Value, learned: &[&str], index: &Index, now: i64) -> Dependencies {
         let spec = serde_json::from_value(spec).unwrap();
         let learned = learned.iter().map(|host| (*host).to_owned()).collect();
-        desired_dependencies(&ObjectRef::new("default", "a"), &spec, &learned, index, &Aliases::default(), now)
+        desired_dependencies(
+            &ObjectRef::new("default", "a"),
+            &spec,
+            &learned,
+            &BTreeMap::new(),
+            index,
+            &Aliases::default(),
+            now,
+        )
     }
 
     fn keys(dependencies: &Dependencies) -> Vec<&str> {
@@ -232,7 +263,8 @@ mod tests {
         let (aliases, _) = Aliases::compile(&[rule]);
         let id = ObjectRef::new("default", "a");
         let spec = serde_json::from_value(spec).unwrap();
-        let found = desired_dependencies(&id, &spec, &learned, &Index::default(), &aliases, 9).domains;
+        let found =
+            desired_dependencies(&id, &spec, &learned, &BTreeMap::new(), &Index::default(), &aliases, 9).domains;
         assert_eq!(found["gone.example"].status, DomainStatus::Expire);
         assert_eq!(found["kept.example"].hosts, ["kept.example"]);
         assert_eq!(found["b.example"].hosts, ["b.example"]);
@@ -291,7 +323,7 @@ mod tests {
         let spec = serde_json::from_value(json!({"host": {"s.default.x": {}}})).unwrap();
         let learned = BTreeSet::from(["l.default.x".to_owned()]);
         let id = ObjectRef::new("default", "a");
-        let found = desired_dependencies(&id, &spec, &learned, &Index::default(), &aliases, 0);
+        let found = desired_dependencies(&id, &spec, &learned, &BTreeMap::new(), &Index::default(), &aliases, 0);
         assert_eq!(keys(&found), ["l.alias", "l.default.x", "s.alias", "s.default.x"]);
     }
 }

@@ -65,6 +65,7 @@ mod tests {
             id: ObjectRef::new("testns", "svc1"),
             labels: labels(service),
             selector: Labels::from([("app".into(), "svc1".into())]),
+            ..Service::default()
         };
         let namespace = Namespace { name: "testns".into(), labels: labels(namespace) };
         is_enrolled(settings, &service, Some(&namespace))
@@ -117,6 +118,7 @@ mod tests {
             id: ObjectRef::new("testns", "svc1"),
             labels: labels(Some("true")),
             selector: Labels::from([("app".into(), "svc1".into())]),
+            ..Service::default()
         };
         for (team, expected) in [("a", true), ("b", true), ("c", false)] {
             let namespace = Namespace { name: "testns".into(), labels: Labels::from([("team".into(), team.into())]) };
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn a_service_without_selector_is_never_fenced() {
         let service =
-            Service { id: ObjectRef::new("testns", "svc1"), labels: labels(Some("true")), selector: Labels::new() };
+            Service { id: ObjectRef::new("testns", "svc1"), labels: labels(Some("true")), ..Service::default() };
         assert!(!is_enrolled(&settings(true, true), &service, None));
     }
 
@@ -159,6 +161,7 @@ mod tests {
                 id: ObjectRef::new(name, "svc1"),
                 labels: Labels::new(),
                 selector: Labels::from([("app".into(), "svc1".into())]),
+                ..Service::default()
             };
             assert!(!is_enrolled(&settings, &service, Some(&namespace)), "{name}");
             service.labels = labels(Some("true"));

@@ -69,6 +69,10 @@ impl Callers {
         Some(pod)
     }
 
+    pub(super) fn find_pod(&self, id: &ObjectRef) -> Option<&Pod> {
+        self.pods.get(id)
+    }
+
     pub(super) fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.pods.values()
     }

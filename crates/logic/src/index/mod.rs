@@ -1,14 +1,18 @@
 //! Owns what exists in the cluster, with the reverse look-ups that decisions need.
 //! Never decides what should exist.
 //! Next: `callers` for who has an address; `virtual_services` and `gateway_routes` for what is behind a host; `registry` for which hosts
-//! the mesh knows besides Services.
+//! the mesh knows besides Services; `coverage` for which Services policies protect, `workloads` for the accounts of pods.
 
 mod callers;
+mod coverage;
 mod gateway_routes;
 mod gone;
 mod hosts;
+mod labelled;
+mod policies;
 mod registry;
 mod virtual_services;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,8 +27,11 @@ use crate::observation::Identity;
 use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Pod, Service, Sidecar};
 use callers::Callers;
 use gateway_routes::{GatewayRoutes, Parent};
+use labelled::Labelled;
+use policies::Policies;
 use registry::Registry;
 use virtual_services::VirtualServices;
+use workloads::Workloads;
 
 pub use callers::{Caller, NoCaller};
 
@@ -36,10 +43,15 @@ pub struct Index {
     namespaces: BTreeMap<Arc<str>, Namespace>,
     fences: BTreeMap<ObjectRef, Fence>,
     sidecars: BTreeMap<ObjectRef, Sidecar>,
+    services_by_selector: Labelled<ObjectRef>,
     callers: Callers,
+    workloads: Workloads,
     virtual_services: VirtualServices,
     gateway_routes: GatewayRoutes,
     registry: Registry,
+    policies: Policies,
+    /// Istio's root namespace, whose policies are about the whole mesh.
+    root: Arc<str>,
 }
 
 /// What an object is about: fences that depend on any of it can be affected by its coming, going or changing.
@@ -49,6 +61,18 @@ pub struct Reach {
     pub hosts: BTreeSet<String>,
     /// Labels that selectors look at.
     pub labels: Labels,
+    /// Labels of pods, each with their namespace.
+    pub workloads: BTreeSet<(Arc<str>, String, String)>,
+    /// The service account of a pod.
+    pub account: Option<Arc<str>>,
+    /// Namespaces whose workloads are named, with `*` for any letters.
+    pub callers: BTreeSet<String>,
+}
+
+impl Reach {
+    fn of_hosts(hosts: BTreeSet<String>) -> Self {
+        Self { hosts, ..Self::default() }
+    }
 }
 
 impl Index {
@@ -65,6 +89,7 @@ impl Index {
                     let labelled = self.services_by_label.entry((key.clone(), value.clone())).or_default();
                     labelled.insert(service.id.clone());
                 }
+                self.services_by_selector.insert(&service.selector, &service.id);
                 self.services.insert(service.id.clone(), service);
             }
             Object::Namespace(namespace) => {
@@ -73,7 +98,13 @@ impl Index {
                 }
                 self.namespaces.insert(namespace.name.clone(), namespace);
             }
-            Object::Pod(pod) => self.callers.apply_pod(pod),
+            Object::Pod(pod) => {
+                if let Some(old) = self.callers.find_pod(&pod.id) {
+                    self.workloads.remove(old);
+                }
+                self.workloads.add(&pod);
+                self.callers.apply_pod(pod);
+            }
             Object::EndpointSlice(slice) => self.callers.apply_slice(slice),
             Object::Fence(fence) => {
                 let known = self.fences.get(&fence.id);
@@ -91,6 +122,7 @@ impl Index {
             }
             Object::VirtualService(virtual_service) => return self.virtual_services.apply(&virtual_service),
             Object::ServiceEntry(entry) => return self.registry.apply(&entry),
+            Object::AuthorizationPolicy(policy) => return self.policies.apply(&policy),
             Object::HttpRoute(route) => return self.gateway_routes.apply(Kind::HttpRoute, &route),
             Object::GrpcRoute(route) => return self.gateway_routes.apply(Kind::GrpcRoute, &route),
         }
@@ -107,7 +139,12 @@ impl Index {
             Kind::Namespace => {
                 self.namespaces.remove(&id.name);
             }
-            Kind::Pod => self.callers.delete_pod(id),
+            Kind::Pod => {
+                if let Some(pod) = self.callers.find_pod(id) {
+                    self.workloads.remove(pod);
+                }
+                self.callers.delete_pod(id);
+            }
             Kind::EndpointSlice => self.callers.delete_slice(id),
             Kind::Fence => {
                 self.fences.remove(id);
@@ -118,6 +155,7 @@ impl Index {
             Kind::VirtualService => self.virtual_services.delete(id),
             Kind::ServiceEntry => self.registry.delete(id),
             Kind::HttpRoute | Kind::GrpcRoute => self.gateway_routes.delete(kind, id),
+            Kind::AuthorizationPolicy => self.policies.delete(id),
         }
     }
 
@@ -125,25 +163,31 @@ impl Index {
     #[must_use]
     pub fn reach(&self, kind: Kind, id: &ObjectRef) -> Reach {
         match kind {
-            Kind::Service => self.services.get(id).map_or_else(Reach::default, |service| Reach {
-                hosts: BTreeSet::from([service_host(id)]),
-                labels: service.labels.clone(),
-            }),
-            Kind::VirtualService => Reach { hosts: self.virtual_services.hosts_of(id), labels: Labels::new() },
-            Kind::ServiceEntry => Reach { hosts: self.registry.hosts_of(id).cloned().collect(), labels: Labels::new() },
+            Kind::Service => {
+                let Some(service) = self.services.get(id) else { return Reach::default() };
+                let hosts = BTreeSet::from([service_host(id)]);
+                let mut reach = Reach { hosts, labels: service.labels.clone(), ..Reach::default() };
+                self.add_pods(service, &mut reach);
+                reach
+            }
+            Kind::VirtualService => Reach::of_hosts(self.virtual_services.hosts_of(id)),
+            Kind::ServiceEntry => Reach::of_hosts(self.registry.hosts_of(id).cloned().collect()),
             Kind::HttpRoute | Kind::GrpcRoute => {
                 let hosts = self.gateway_routes.parents_of(kind, id).flat_map(|parent| match parent {
                     Parent::Service(service) => vec![service_host(service)],
                     Parent::ServiceEntry(entry) => self.registry.hosts_of(entry).cloned().collect(),
                 });
-                Reach { hosts: hosts.collect(), labels: Labels::new() }
+                Reach::of_hosts(hosts.collect())
             }
-            Kind::Namespace | Kind::Pod | Kind::EndpointSlice | Kind::Fence | Kind::Sidecar => Reach::default(),
+            Kind::AuthorizationPolicy => self.reach_of_policy(id),
+            Kind::Pod => self.callers.find_pod(id).map(|pod| self.reach_of_pod(pod)).unwrap_or_default(),
+            Kind::Namespace | Kind::EndpointSlice | Kind::Fence | Kind::Sidecar => Reach::default(),
         }
     }
 
     fn unlabel(&mut self, id: &ObjectRef) {
         let Some(service) = self.services.get(id) else { return };
+        self.services_by_selector.remove(&service.selector, id);
         for (key, value) in &service.labels {
             let pair = (key.clone(), value.clone());
             if let Some(labelled) = self.services_by_label.get_mut(&pair) {
@@ -283,7 +327,7 @@ mod tests {
 
     fn service(namespace: &str, name: &str, labels: &[(&str, &str)]) -> Object {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Object::Service(Service { id: ObjectRef::new(namespace, name), labels, selector: Labels::new() })
+        Object::Service(Service { id: ObjectRef::new(namespace, name), labels, ..Service::default() })
     }
 
     fn selector(pairs: &[(&str, &str)]) -> Labels {

@@ -76,6 +76,7 @@ const GENERAL: &[&str] = &[
     "metricSourceType",
     "namespace",
     "passthroughByDefault",
+    "policyDependencies",
     "proxyVersion",
     "render",
     "stableHost",

@@ -159,6 +159,8 @@ pub struct Settings {
     pub prometheus: Option<Prometheus>,
     /// How Sidecars are changed.
     pub switching: Switching,
+    /// Hosts whose AuthorizationPolicies name the caller are dependencies before any call.
+    pub policy_dependencies: bool,
     /// Label key of the default workload selector.
     pub service_label: String,
     /// Istio's root namespace.

@@ -89,6 +89,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         source,
         prometheus,
         switching: switching(&general.key("switching"))?,
+        policy_dependencies: on_unless_off(&general.key("policyDependencies"))?,
         service_label: service_label(&global.key("service"))?,
         istio_namespace: values::namespace(&global.key("istioNamespace"))?
             .unwrap_or_else(|| names::DEFAULT_ISTIO_NAMESPACE.to_owned()),
@@ -134,6 +135,11 @@ fn revisions(global: &Reader<'_>, auto_fence: bool) -> Result<Revisions, Setting
         return Err(own.error("a revision of global.istioRev, because autoFence makes fences of this revision"));
     }
     Ok(revisions)
+}
+
+/// A flag that is set unless somebody takes it away.
+fn on_unless_off(reader: &Reader<'_>) -> Result<bool, SettingsError> {
+    Ok(reader.name()?.is_none() || reader.flag()?)
 }
 
 fn switching(reader: &Reader<'_>) -> Result<Switching, SettingsError> {

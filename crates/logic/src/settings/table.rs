@@ -57,6 +57,7 @@ impl Settings {
             source,
             prometheus,
             switching,
+            policy_dependencies,
             service_label,
             istio_namespace,
             slime_namespace,
@@ -84,7 +85,7 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 36] = [
+        let rows: [(&'static str, Value, Takes); 37] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoPort", json!(auto_port), Takes::Render),
@@ -109,6 +110,7 @@ impl Settings {
             ("general.metricSourceType", json!(source), Takes::Restart),
             ("metric.prometheus", json!(prometheus), Takes::Restart),
             ("general.switching", json!(format!("{switching:?}").to_lowercase()), Takes::Nothing),
+            ("general.policyDependencies", json!(if *policy_dependencies { "on" } else { "off" }), Takes::Nothing),
             ("global.service", json!(service_label), Takes::Nothing),
             ("global.istioNamespace", json!(istio_namespace), Takes::Restart),
             ("global.slimeNamespace", json!(slime_namespace), Takes::Restart),

@@ -258,6 +258,7 @@ fn all_different() -> Settings {
             "dispatches": [{"name": 1, "cluster": "c"}], "domainAliases": [{"pattern": "a"}], "stableHost": ["a.b"],
             "clusterGsNamespace": "gs", "passthroughByDefault": true, "addEnvHeaderViaLua": true, "proxyVersion": "1",
             "supportH2": true, "cleanupWormholePort": true, "globalSidecarMode": "namespace", "metricSourceType": "prometheus", "switching": "fastest",
+            "policyDependencies": false,
         },
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
@@ -394,6 +395,16 @@ fn switches_are_lossless_unless_the_fastest_are_wanted() {
     assert_eq!(settings(json!({"general": {"switching": "fastest"}})).switching, Switching::Fastest);
     let error = resolve(&json!({"general": {"switching": "fast"}}), &Context::default()).unwrap_err();
     assert_eq!(error.to_string(), "general.switching: expected lossless or fastest, got \"fast\"");
+}
+
+#[test]
+fn policies_name_dependencies_unless_that_is_switched_off() {
+    let dependencies = |entry: Value| settings(entry).policy_dependencies;
+    assert!(dependencies(json!({})) && dependencies(json!({"general": {"policyDependencies": ""}})));
+    assert!(dependencies(json!({"general": {"policyDependencies": "on"}})));
+    assert!(!dependencies(json!({"general": {"policyDependencies": false}})));
+    let error = resolve(&json!({"general": {"policyDependencies": "no"}}), &Context::default()).unwrap_err();
+    assert_eq!(error.to_string(), "general.policyDependencies: expected true or false, got \"no\"");
 }
 
 #[test]

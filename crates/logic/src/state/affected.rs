@@ -19,20 +19,25 @@ impl State {
             | Kind::VirtualService
             | Kind::ServiceEntry
             | Kind::HttpRoute
-            | Kind::GrpcRoute => Vec::new(),
+            | Kind::GrpcRoute
+            | Kind::AuthorizationPolicy => Vec::new(),
         }
     }
 
     /// Marks the fences that an object can matter to. `before` is what it was about until now.
     pub(super) fn mark_affected(&mut self, kind: Kind, id: &ObjectRef, before: &Reach) {
         self.dirty.extend(self.namesakes(kind, id));
+        let now = self.index.reach(kind, id);
+        // A pod that is as it was, but for its address say, matters to nobody.
+        if kind == Kind::Pod && now == *before {
+            return;
+        }
         self.dirty.extend(self.interests.affected(before));
         if kind == Kind::Service {
             let names = self.aliases.expand(&service_host(id));
             let exists = self.index.find_service(id).is_some();
             self.interests.set_member(&names, id, exists);
         }
-        let now = self.index.reach(kind, id);
         if now != *before {
             self.dirty.extend(self.interests.affected(&now));
         }
@@ -112,6 +117,44 @@ mod tests {
         state.dirty.clear();
         hear(&mut state, &virtual_service("*.default.svc.cluster.local"));
         assert_eq!(state.dirty.len(), FENCES);
+    }
+
+    fn policy(app: &str, source: &Value) -> Value {
+        json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "p"},
+            "spec": {"selector": {"matchLabels": {"app": app}}, "rules": [{"from": [{"source": source}]}]}})
+    }
+
+    #[test]
+    fn news_of_a_policy_marks_those_whom_it_names_and_those_who_depend_on_what_it_protects() {
+        let mut state = mk_state();
+        let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s7"},
+            "spec": {"selector": {"app": "s7"}}});
+        hear(&mut state, &service);
+        service["metadata"] = json!({"name": "s7", "namespace": "other"});
+        hear(&mut state, &service);
+        hear(
+            &mut state,
+            &json!({"apiVersion": "microservice.slime.io/v1alpha1", "kind": "ServiceFence",
+                "metadata": {"name": "named", "namespace": "other"}, "spec": {}}),
+        );
+        state.plan(NOW);
+        hear(&mut state, &policy("s7", &json!({"namespaces": ["other"]})));
+        let named = ObjectRef::new("other", "named");
+        assert_eq!(state.dirty, [ObjectRef::new("default", "f7"), named.clone()].into());
+        state.plan(NOW);
+        // Pods tell the accounts of those whom it may name, and what it protects; a second pod of a kind tells nothing.
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p1", "labels": {"app": "s7"}},
+            "spec": {"containers": []}});
+        for (name, expected) in [("p1", true), ("p2", false)] {
+            pod["metadata"]["name"] = name.into();
+            hear(&mut state, &pod);
+            assert_eq!(!state.dirty.is_empty(), expected, "{:?}", state.dirty);
+            assert!(state.dirty.len() < 3, "{:?}", state.dirty);
+            state.dirty.clear();
+        }
+        pod["metadata"]["labels"] = json!({"app": "s9"});
+        hear(&mut state, &pod);
+        assert!(state.dirty.is_empty(), "nobody is interested: {:?}", state.dirty);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::fence::interest::Interest;
+use crate::fence::interest::{Interest, PodLabel};
 use crate::index::Reach;
+use crate::policy::glob;
 use crate::types::ObjectRef;
 
 /// The reverse of every fence's interest.
@@ -14,6 +15,7 @@ pub(super) struct Interests {
     by_host: Names,
     by_namespace: BTreeMap<Arc<str>, BTreeSet<ObjectRef>>,
     by_label: BTreeMap<(String, String), BTreeSet<ObjectRef>>,
+    by_workload: BTreeMap<PodLabel, BTreeSet<ObjectRef>>,
     /// Services by their names and aliases: fences that want a whole namespace care for all of them.
     members: Names,
 }
@@ -34,6 +36,9 @@ impl Interests {
         for label in &interest.labels {
             self.by_label.entry(label.clone()).or_default().insert(fence.clone());
         }
+        for workload in &interest.workloads {
+            self.by_workload.entry(workload.clone()).or_default().insert(fence.clone());
+        }
         self.of_fence.insert(fence.clone(), interest);
     }
 
@@ -48,6 +53,9 @@ impl Interests {
         }
         for label in &interest.labels {
             remove(&mut self.by_label, label, fence);
+        }
+        for workload in &interest.workloads {
+            remove(&mut self.by_workload, workload, fence);
         }
     }
 
@@ -75,7 +83,24 @@ impl Interests {
         for (key, value) in &reach.labels {
             fences.extend(self.by_label.get(&(key.clone(), value.clone())).into_iter().flatten().cloned());
         }
+        for (namespace, key, value) in &reach.workloads {
+            for namespace in [Some(namespace.clone()), None] {
+                let of_pods = self.by_workload.get(&(namespace, key.clone(), value.clone()));
+                fences.extend(of_pods.into_iter().flatten().cloned());
+            }
+        }
+        for pattern in &reach.callers {
+            fences.extend(self.of_namespaces(pattern).cloned());
+        }
         fences
+    }
+
+    /// The fences of the namespaces that a pattern stands for.
+    fn of_namespaces<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = &'a ObjectRef> {
+        let before = pattern.split('*').next().unwrap_or_default();
+        let known = self.of_fence.range(ObjectRef::new(before, "")..).map(|(id, _)| id);
+        let near = known.take_while(move |id| id.namespace.starts_with(before));
+        near.filter(move |id| glob(pattern, &id.namespace))
     }
 }
 

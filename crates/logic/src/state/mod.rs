@@ -116,11 +116,13 @@ impl State {
     #[must_use]
     pub fn new(settings: Settings) -> (Self, Vec<String>) {
         let (aliases, problems) = reload::usable(&settings);
+        let mut index = Index::default();
+        index.set_root_namespace(&settings.istio_namespace);
         let state = Self {
             settings,
             aliases,
             problems: problems.clone(),
-            index: Index::default(),
+            index,
             ledger: Ledger::default(),
             claims: Claims::default(),
             notices: Vec::new(),
@@ -192,9 +194,12 @@ impl State {
     fn applied(&mut self, object: Object, now: Now) {
         let kind = object.kind();
         let id = object.id();
-        if let Object::VirtualService(virtual_service) = &object
-            && !is_in_scope(&self.settings.revisions, &virtual_service.labels)
-        {
+        let labels = match &object {
+            Object::VirtualService(virtual_service) => Some(&virtual_service.labels),
+            Object::AuthorizationPolicy(policy) => Some(&policy.labels),
+            _ => None,
+        };
+        if labels.is_some_and(|labels| !is_in_scope(&self.settings.revisions, labels)) {
             return self.deleted(kind, &id, now);
         }
         let mut addresses = Vec::new();

@@ -3,7 +3,7 @@
 use lazyload_api::service_fence::ServiceFenceStatus;
 
 use super::{Change, State};
-use crate::fence::conditions::{CONFLICT, Condition, SIDECAR_APPLIED, SPEC_VALID};
+use crate::fence::conditions::{CONFLICT, Condition, FIRST_CALLS_DENIED, SIDECAR_APPLIED, SPEC_VALID};
 use crate::ledger::host_of_evidence;
 use crate::types::{Fence, ObjectRef};
 
@@ -58,6 +58,7 @@ impl State {
                     (CONFLICT, "True", "Conflict"),
                     (SIDECAR_APPLIED, "False", "Refused"),
                     (SPEC_VALID, "False", "SpecInvalid"),
+                    (FIRST_CALLS_DENIED, "True", "FirstCallsDenied"),
                 ] {
                     let condition = |all: &[Condition]| all.iter().find(|condition| condition.type_ == kind).cloned();
                     let Some(now) = condition(&status.conditions).filter(|now| now.status == problem) else { continue };

@@ -57,6 +57,8 @@ impl State {
             | Kind::ServiceEntry
             | Kind::HttpRoute
             | Kind::GrpcRoute => true,
+            // A policy is pushed to those whom it protects, not to their callers: no cluster of ours waits for it, but it joins the pushes.
+            Kind::AuthorizationPolicy => true,
             Kind::Namespace | Kind::Pod | Kind::Fence => false,
         };
         if is_push {

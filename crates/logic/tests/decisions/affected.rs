@@ -79,12 +79,51 @@ fn mk_route(dice: &mut Dice, kind: &str, namespace: &str, name: &str) -> Value {
         "spec": {"parentRefs": [parent], "rules": [{"backendRefs": [{"name": format!("d{}", dice.below(4))}]}]}})
 }
 
+fn mk_policy(dice: &mut Dice, namespace: &str, name: &str) -> Value {
+    let sources = [
+        json!({"principals": ["cluster.local/ns/default/sa/a"]}),
+        json!({"principals": ["*/sa/b"]}),
+        json!({"principals": ["*"], "notNamespaces": ["test"]}),
+        json!({"serviceAccounts": ["a", "test/b"]}),
+        json!({"namespaces": ["default"]}),
+        json!({"namespaces": ["t*"]}),
+        json!({"principals": ["cluster.local/ns/mesh-operator/sa/global-sidecar"]}),
+        json!({"ipBlocks": ["10.0.0.0/8"]}),
+    ];
+    let rules = [
+        json!({"from": [{"source": sources[dice.below(8)]}]}),
+        json!({"from": [{"source": sources[dice.below(8)]}], "to": [{"operation": {"hosts": ["s1*"]}}]}),
+        json!({"from": [{"source": sources[dice.below(8)]}], "to": [{"operation": {"ports": ["9080"]}}]}),
+    ];
+    let action = ["ALLOW", "ALLOW", "ALLOW", "DENY"][dice.below(4)];
+    let mut spec = json!({"action": action, "rules": [rules[dice.below(3)]]});
+    let labels = [json!({"app": "s0"}), json!({"app": "s1"}), json!({"team": "x"}), json!({"app": "s1", "team": "x"})];
+    if dice.below(4) > 0 {
+        spec["selector"] = json!({"matchLabels": labels[dice.below(4)]});
+    }
+    let namespace = if dice.below(4) == 0 { "istio-system" } else { namespace };
+    json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+        "metadata": {"namespace": namespace, "name": name}, "spec": spec})
+}
+
+/// A pod of another kind under a name that may be taken.
+fn mk_other_pod(dice: &mut Dice, at: usize) -> Value {
+    let number = dice.below(4);
+    let name = if number == 3 { "extra".to_owned() } else { format!("s{number}") };
+    let mut pod = mk_pod(NAMESPACES[at], &name, &format!("s{}", dice.below(3)), &format!("10.0.{at}.{number}"));
+    pod["spec"]["serviceAccountName"] = ["a", "b", "default"][dice.below(3)].into();
+    if dice.below(2) == 0 {
+        pod["metadata"]["labels"]["team"] = json!("x");
+    }
+    pod
+}
+
 /// Something happens to an object, or a pod calls somebody.
 fn happen(world: &mut World, dice: &mut Dice) {
     let namespace = NAMESPACES[dice.below(2)];
     let (service, object) = (format!("s{}", dice.below(3)), format!("v{}", dice.below(3)));
     let gone = dice.below(3) == 0;
-    match dice.below(8) {
+    match dice.below(12) {
         0 if gone => world.cluster.delete(Kind::VirtualService, namespace, &object),
         0 | 1 => world.put(mk_virtual_service(dice, namespace, &object)),
         2 if gone => world.cluster.delete(Kind::HttpRoute, namespace, &object),
@@ -104,9 +143,24 @@ fn happen(world: &mut World, dice: &mut Dice) {
             let mut changed = mk_service(namespace, service, None);
             changed["metadata"]["labels"] =
                 [json!({}), json!({"team": "x", "tier": "y"}), json!({"tier": "z"})][dice.below(3)].clone();
+            if dice.below(3) == 0 {
+                changed["spec"]["selector"] =
+                    [json!({"team": "x"}), json!({"app": "s1", "team": "x"})][dice.below(2)].clone();
+                changed["spec"]["ports"][0]["targetPort"] = json!(8080);
+            }
             world.put(changed);
         }
         6 => world.put(mk_fence(namespace, &service, mk_spec(dice))),
+        7 if gone => {
+            let namespace = if dice.below(3) == 0 { "istio-system" } else { namespace };
+            world.cluster.delete(Kind::AuthorizationPolicy, namespace, &object);
+        }
+        7 | 8 => world.put(mk_policy(dice, namespace, &object)),
+        9 if gone => world.cluster.delete(Kind::Pod, namespace, ["s0", "s1", "s2", "extra"][dice.below(4)]),
+        9 | 10 => {
+            let at = dice.below(2);
+            world.put(mk_other_pod(dice, at));
+        }
         _ => {
             let called = ["s0:80", "s1.test", "www.example.com", "a.example.com", "s1.default.alias", "later.test"];
             world.call(&format!("10.0.{}.{}", dice.below(2), dice.below(3)), called[dice.below(called.len())]);

@@ -18,6 +18,7 @@ mod invariants;
 mod mesh_hosts;
 mod objects;
 mod pod_labels;
+mod policies;
 mod prometheus;
 mod schedule;
 mod scope;

@@ -32,7 +32,7 @@ impl State {
             let until = *work.leaving.entry(host.clone()).or_insert(now + GRACE);
             if until > now {
                 let hosts = hosts_of(host, known).into_owned();
-                let leaving = Destinations { hosts, status: DomainStatus::ExpireWait, external: false };
+                let leaving = Destinations { hosts, status: DomainStatus::ExpireWait, ..Destinations::default() };
                 domains.insert(host.clone(), leaving);
                 next = Some(next.map_or(until, |next| next.min(until)));
             }

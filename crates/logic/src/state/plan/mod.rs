@@ -1,12 +1,13 @@
 //! What to write next for each fence that needs a look. One write at a time for a fence, in an order that makes a kill at any moment
 //! harmless: the fence, then what is known in its status, then the Sidecar that follows from it, then how the fence is doing.
-//! Next: `automatic` for whether a fence is wanted at all, `leaving` for domains on their way out, `status` for what is known, `overlap`
+//! Next: `automatic` for whether a fence is wanted at all, `policies` for those that name its workload, `leaving` for domains on their way out, `status` for what is known, `overlap`
 //! for the fence that rules shared pods, `sidecar` for the Sidecar, `farewell` for its end.
 
 mod automatic;
 mod farewell;
 mod leaving;
 mod overlap;
+mod policies;
 mod sidecar;
 mod status;
 
@@ -156,8 +157,13 @@ impl State {
 
     fn look_at_fence(&mut self, fence: &Fence, futile: &mut Futile, now: Now) -> Verdict {
         let learned = self.ledger.hosts(&fence.id);
-        let dependencies =
-            desired_dependencies(&fence.id, &fence.spec, &learned, &self.index, &self.aliases, now.unix_seconds);
+        let (identities, named) = self.named(fence);
+        let (index, aliases) = (&self.index, &self.aliases);
+        let by_policies = &named.dependencies;
+        let mut dependencies =
+            desired_dependencies(&fence.id, &fence.spec, &learned, by_policies, index, aliases, now.unix_seconds);
+        let denied = self.denied(fence, &dependencies, &identities, &named);
+        dependencies.interest.extend(named.interest);
         self.interests.set(&fence.id, dependencies.interest);
         let mut domains = dependencies.domains;
         let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic);
@@ -173,7 +179,7 @@ impl State {
         problems.extend(self.problems.iter().cloned());
         let (carried, not_carried) = self.carried(fence, &domains);
         let (status, truncated) = self.learned_status(fence, &domains, not_carried);
-        let found = Found { status, truncated, carried: &carried, problems: &problems };
+        let found = Found { status, truncated, denied, carried: &carried, problems: &problems };
         let mut verdict = self.look_at_status(fence, &found, futile, now);
         match verdict {
             Verdict::Nothing => {

@@ -72,7 +72,7 @@ impl State {
                 .filter(|(_, domain)| domain.status != DomainStatus::Expire && !domain.external)
             {
                 let hosts = hosts_of(name, domain).into_owned();
-                let shown = Destinations { hosts, status: DomainStatus::Active, external: false };
+                let shown = Destinations { hosts, ..Destinations::default() };
                 let known = all.entry(name.clone()).or_insert_with(|| shown.clone());
                 if known.status == DomainStatus::Expire {
                     *known = shown;

@@ -18,6 +18,8 @@ pub(super) struct Found<'a> {
     pub(super) status: ServiceFenceStatus,
     /// What of the dependencies does not fit, in a sentence.
     pub(super) truncated: Option<String>,
+    /// Which first calls may be denied, in a sentence.
+    pub(super) denied: Option<String>,
     /// What the fence's Sidecar carries.
     pub(super) carried: &'a BTreeMap<String, Destinations>,
     /// What cannot be used of the spec and the settings.
@@ -111,7 +113,8 @@ impl State {
     ) -> Vec<conditions::Condition> {
         let attempted = self.by_fence.get(&fence.id).map(|work| work.attempted.as_slice()).unwrap_or_default();
         let truncated = found.truncated.as_deref();
-        let facts = Facts { fence, sidecar, problems: found.problems, truncated, refused_status, attempted };
+        let denied = found.denied.as_deref();
+        let facts = Facts { fence, sidecar, problems: found.problems, truncated, denied, refused_status, attempted };
         conditions(facts, now.unix_seconds)
     }
 
