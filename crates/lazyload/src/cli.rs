@@ -39,6 +39,12 @@ pub enum Command {
     Crds(CrdsArgs),
     /// Print every object that a SlimeBoot stands for, as YAML.
     Render(RenderArgs),
+    /// Tell how fences are doing: what each has learned, how its Sidecar stands, what is wrong.
+    Status(StatusArgs),
+    /// Tell who calls whom, as text or as a drawing.
+    Graph(GraphArgs),
+    /// Print fences with what they have learned, or Sidecars, as YAML to keep.
+    Export(ExportArgs),
     /// Tell the seed's story without a cluster: first visit through the global-sidecar, second visit direct.
     Demo(DemoArgs),
 }
@@ -155,4 +161,92 @@ pub struct DemoArgs {
     /// Replay this access log (Envoy's text format as Istio writes it, or Istio's JSON) and print the Sidecars that would result.
     #[arg(long, value_name = "FILE", requires = "mesh")]
     pub access_log: Option<PathBuf>,
+}
+
+/// Where fences and Sidecars are asked for.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// Of this namespace only.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Read the YAML of this folder instead of asking the cluster.
+    #[arg(long, value_name = "DIR")]
+    pub mesh: Option<PathBuf>,
+}
+
+const SOURCE_HELP: &str = "\
+Cluster access: KUBECONFIG, or the service account when run in a pod; it must be allowed to list servicefences and sidecars.
+A folder from a cluster: kubectl get servicefences,sidecars -A -o yaml > DIR/cluster.yaml";
+
+/// Arguments of `lazyload status`.
+#[derive(Debug, Args)]
+#[command(after_help = SOURCE_HELP)]
+pub struct StatusArgs {
+    /// One fence, NAME or NAMESPACE/NAME, with all that it depends on.
+    pub workload: Option<String>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub source: Source,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// How something is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// Columns for people.
+    Table,
+    /// More columns.
+    Wide,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+}
+
+/// Arguments of `lazyload graph`.
+#[derive(Debug, Args)]
+#[command(after_help = SOURCE_HELP)]
+pub struct GraphArgs {
+    /// Where to ask.
+    #[command(flatten)]
+    pub source: Source,
+    /// Language of the drawing.
+    #[arg(short, long, value_enum, default_value_t = GraphOutput::Text)]
+    pub output: GraphOutput,
+}
+
+/// Languages of a drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GraphOutput {
+    /// For people.
+    Text,
+    /// Graphviz.
+    Dot,
+    /// For Markdown.
+    Mermaid,
+    /// For programs: one object for each arrow.
+    Json,
+}
+
+/// Arguments of `lazyload export`.
+#[derive(Debug, Args)]
+#[command(after_help = SOURCE_HELP)]
+pub struct ExportArgs {
+    /// What to print.
+    #[arg(value_enum)]
+    pub what: ExportedKind,
+    /// Where to ask.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportedKind {
+    /// ServiceFences whose spec holds what was learned.
+    Fences,
+    /// Sidecars without owners, for a cluster without lazyload.
+    Sidecars,
 }

@@ -1,9 +1,10 @@
 //! THE ACTS: the one binary. `cli` reads the command line, `run` composes each command from the verb folders
-//! (`watch`, `observe`, `apply`, `lead`, `forward`, `admin`), which touch the world and decide nothing.
+//! (`watch`, `observe`, `apply`, `lead`, `forward`, `admin`, `ask`), which touch the world and decide nothing.
 //! Never decides: what should be is computed in `lazyload-logic`.
 
 mod admin;
 mod apply;
+mod ask;
 mod cli;
 mod documents;
 mod folder;

@@ -15,6 +15,7 @@ pub mod observation;
 pub mod operator;
 pub mod policy;
 pub mod prometheus;
+pub mod report;
 pub mod route;
 pub mod settings;
 pub mod state;

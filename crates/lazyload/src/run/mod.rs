@@ -7,14 +7,17 @@ mod controller;
 mod crds;
 mod demo;
 mod engine;
+mod export;
 mod farewell;
 pub mod global_sidecar;
+mod graph;
 mod install;
 mod logs;
 mod reload;
 mod render;
 mod replica;
 mod self_check;
+mod status;
 mod uninstall;
 mod without_fallback;
 
@@ -34,6 +37,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Crds(_) => crds::run(),
         Command::Uninstall(args) => block_on(uninstall::run(args)),
         Command::Render(args) => render::run(&args),
+        Command::Status(args) => block_on(status::run(args)),
+        Command::Graph(args) => block_on(graph::run(args)),
+        Command::Export(args) => block_on(export::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),
     }
 }

@@ -1,0 +1,127 @@
+//! Owns the questions that a user asks from a terminal: fetches fences and Sidecars, from the cluster or a folder.
+//! Never changes anything, and decides nothing: what is told is `lazyload_logic::report`.
+//! Next: `table` for columns, `run::status` for the first of those who ask.
+
+mod table;
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::{Api, Client};
+use lazyload_logic::convert;
+use lazyload_logic::types::{Fence, Kind, Object, Sidecar};
+
+use crate::folder::{Folder, Keeping};
+use crate::process::exit::BadInput;
+pub use table::table;
+
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
+
+/// Fences and their Sidecars.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The fences.
+    pub fences: Vec<Fence>,
+    /// All Sidecars of their namespaces.
+    pub sidecars: Vec<Sidecar>,
+}
+
+/// Fetches them from a folder, or from the cluster if there is none; of one namespace or of all.
+///
+/// # Errors
+/// The folder has a problem; the API server cannot be reached, or refuses.
+pub async fn fetch(folder: Option<&Path>, namespace: Option<&str>) -> anyhow::Result<Asked> {
+    let mut asked = match folder {
+        Some(folder) => read(folder)?,
+        None => ask_the_cluster(namespace).await?,
+    };
+    if let Some(namespace) = namespace {
+        asked.fences.retain(|fence| &*fence.id.namespace == namespace);
+        asked.sidecars.retain(|sidecar| &*sidecar.id.namespace == namespace);
+    }
+    Ok(asked)
+}
+
+impl Asked {
+    fn add(&mut self, object: Object) {
+        match object {
+            Object::Fence(fence) => self.fences.push(fence),
+            Object::Sidecar(sidecar) => self.sidecars.push(sidecar),
+            _ => {}
+        }
+    }
+
+    /// Keeps one fence: `NAMESPACE/NAME`, or a name that only one has.
+    ///
+    /// # Errors
+    /// None has that name, or several.
+    pub fn only(&mut self, workload: &str) -> anyhow::Result<()> {
+        let (namespace, name) = workload.split_once('/').map_or((None, workload), |(of, name)| (Some(of), name));
+        self.fences.retain(|fence| {
+            &*fence.id.name == name && namespace.is_none_or(|namespace| &*fence.id.namespace == namespace)
+        });
+        match &self.fences[..] {
+            [_] => Ok(()),
+            [] => bail!("no ServiceFence {workload}: `lazyload status` lists them"),
+            several => {
+                let names: Vec<String> = several.iter().map(|fence| fence.id.to_string()).collect();
+                Err(BadInput(format!("{workload}: expected NAMESPACE/NAME, several have this name: {}", names.join(", "))).into())
+            }
+        }
+    }
+}
+
+fn read(directory: &Path) -> anyhow::Result<Asked> {
+    let folder = Folder::new(directory, Keeping::Memory);
+    let problems = folder.rescan();
+    if !problems.is_empty() {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+        return Err(BadInput(format!("{}:{}", directory.display(), lines.concat())).into());
+    }
+    let mut asked = Asked::default();
+    for kind in [Kind::Fence, Kind::Sidecar] {
+        folder.objects(kind).into_iter().for_each(|object| asked.add(object));
+    }
+    Ok(asked)
+}
+
+async fn ask_the_cluster(namespace: Option<&str>) -> anyhow::Result<Asked> {
+    let client = Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let mut asked = Asked::default();
+    for (kind, group, version) in
+        [(Kind::Fence, "microservice.slime.io", "v1alpha1"), (Kind::Sidecar, "networking.istio.io", "v1beta1")]
+    {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        list(&api, &resource, &mut asked).await.with_context(|| {
+            format!("failed to list {}: is its CRD installed, and may you list it?", resource.plural)
+        })?;
+    }
+    Ok(asked)
+}
+
+/// In pages, so that neither side holds all of a large list at once.
+async fn list(api: &Api<DynamicObject>, resource: &ApiResource, asked: &mut Asked) -> anyhow::Result<()> {
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = api.list(&params).await?;
+        for mut object in page.items {
+            object.types.get_or_insert_with(|| kube::api::TypeMeta {
+                api_version: resource.api_version.clone(),
+                kind: resource.kind.clone(),
+            });
+            if let Some(object) = convert::object(&serde_json::to_value(&object)?)? {
+                asked.add(object);
+            }
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Columns as kubectl prints them.
+
+use std::io::Write;
+
+/// Lines in columns that are as wide as they need to be, two spaces apart at least; the last one has no padding.
+///
+/// # Errors
+/// None that memory cannot have.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> std::io::Result<String> {
+    let mut writer = tabwriter::TabWriter::new(Vec::new()).minwidth(0).padding(3);
+    writeln!(writer, "{}", header.join("\t"))?;
+    for row in rows {
+        writeln!(writer, "{}", row.join("\t"))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
+    String::from_utf8(bytes).map_err(std::io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_spaces() {
+        let rows = [vec!["default".into(), "a".into()], vec!["b".into(), "longer".into()]];
+        assert_eq!(table(&["NAMESPACE", "NAME"], &rows).unwrap(), "NAMESPACE   NAME\ndefault     a\nb           longer\n");
+    }
+}

@@ -1,0 +1,221 @@
+//! `lazyload status`: how fences are doing.
+
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lazyload_logic::report::{FenceReport, Origin, Reason, Standing, reports};
+
+use crate::ask::{fetch, table};
+use crate::cli::{Output, StatusArgs};
+use crate::documents;
+
+const FENCES: [&str; 9] = ["NAMESPACE", "NAME", "ORIGIN", "SIDECAR", "HOSTS", "LEARNED", "EXTERNAL", "READY", "REASON"];
+
+/// Prints the fences, or one with its dependencies.
+///
+/// # Errors
+/// They cannot be fetched, or the one that is asked for is not there.
+pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
+    let mut asked = fetch(args.source.mesh.as_deref(), args.source.namespace.as_deref()).await?;
+    if let Some(workload) = &args.workload {
+        asked.only(workload)?;
+    }
+    let reports = reports(&asked.fences, &asked.sidecars);
+    let text = match (args.output, args.workload.is_some()) {
+        (Output::Json, _) => serde_json::to_string_pretty(&reports)? + "\n",
+        (Output::Yaml, _) => documents::write(&[serde_json::to_value(&reports)?])?,
+        (_, true) => reports.iter().map(one).collect::<std::io::Result<String>>()?,
+        (output, false) => all(&reports, output == Output::Wide, now())?,
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn all(reports: &[FenceReport], wide: bool, now: i64) -> std::io::Result<String> {
+    if reports.is_empty() {
+        return Ok("No ServiceFences. Label a Service slime.io/serviceFenced=true to make one (general.autoFence), or write one.\n".to_owned());
+    }
+    let mut header = FENCES.to_vec();
+    header.push("AGE");
+    if wide {
+        header.push("MESSAGE");
+    }
+    let rows: Vec<Vec<String>> = reports.iter().map(|report| row(report, wide, now)).collect();
+    table(&header, &rows)
+}
+
+fn row(report: &FenceReport, wide: bool, now: i64) -> Vec<String> {
+    let ready = report.find_condition("Ready");
+    let told = |pick: fn(&lazyload_logic::report::Condition) -> &String| {
+        ready.map(pick).filter(|text| !text.is_empty()).cloned().unwrap_or_else(|| "-".to_owned())
+    };
+    let mut cells = vec![
+        report.namespace.clone(),
+        report.name.clone(),
+        origin(report.origin).to_owned(),
+        sidecar(report),
+        report.routed.len().to_string(),
+        report.learned().to_string(),
+        report.external().to_string(),
+        told(|condition| &condition.status),
+        told(|condition| &condition.reason),
+        age(report.created, now),
+    ];
+    if wide {
+        cells.push(told(|condition| &condition.message));
+    }
+    cells
+}
+
+fn one(report: &FenceReport) -> std::io::Result<String> {
+    let mut text = format!("ServiceFence {}/{} ({})\n", report.namespace, report.name, origin(report.origin));
+    text += &format!("Sidecar: {}, {} entries\n", sidecar(report), report.routed.len());
+    if !report.announced.is_empty() {
+        text += &format!("  clusters only: {}\n", report.announced.join(", "));
+    }
+    for condition in &report.conditions {
+        let (kind, status, reason) = (&condition.kind, &condition.status, &condition.reason);
+        let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
+        text += &format!("{kind}: {status} {reason}{message}\n");
+    }
+    if report.dependencies.is_empty() {
+        return Ok(text + "It depends on nothing yet: what its pods call is learned with the first call.\n");
+    }
+    let rows: Vec<Vec<String>> = report
+        .dependencies
+        .iter()
+        .map(|dependency| {
+            let state = if dependency.external { "unknown to the mesh".to_owned() } else { format!("{:?}", dependency.status).to_lowercase() };
+            let others: Vec<&str> = dependency.brings.iter().map(String::as_str).filter(|host| *host != dependency.host).collect();
+            vec![
+                dependency.host.clone(),
+                reason(dependency.reason).to_owned(),
+                dependency.evidence.clone().unwrap_or_else(|| "-".to_owned()),
+                state,
+                if others.is_empty() { "-".to_owned() } else { others.join(", ") },
+            ]
+        })
+        .collect();
+    Ok(text + "\n" + &table(&["HOST", "WHY", "CALLS", "STATE", "BRINGS BESIDES"], &rows)?)
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Automatic => "automatic",
+        Origin::Manual => "manual",
+    }
+}
+
+fn reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Static => "static",
+        Reason::Learned => "learned",
+        Reason::Derived => "derived",
+    }
+}
+
+fn sidecar(report: &FenceReport) -> String {
+    let standing = match report.sidecar {
+        Standing::None if !report.enabled => "disabled",
+        Standing::None => "none",
+        Standing::Foreign => "foreign",
+        Standing::Settled => "settled",
+        Standing::Switching => "switching",
+        Standing::Wide => "wide",
+        Standing::Leaving => "leaving",
+    };
+    standing.to_owned()
+}
+
+/// As kubectl shortens it.
+fn age(created: i64, now: i64) -> String {
+    let seconds = now.saturating_sub(created);
+    match seconds {
+        _ if created == 0 => "-".to_owned(),
+        ..120 => format!("{}s", seconds.max(0)),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lazyload_api::service_fence::DomainStatus;
+    use lazyload_logic::report::{Condition, Dependency};
+
+    use super::*;
+
+    fn report() -> FenceReport {
+        let host = |name: &str| format!("{name}.default.svc.cluster.local");
+        FenceReport {
+            namespace: "default".into(),
+            name: "productpage".into(),
+            origin: Origin::Automatic,
+            enabled: true,
+            sidecar: Standing::Settled,
+            routed: vec!["*/a".into(), "istio-system/*".into()],
+            announced: Vec::new(),
+            dependencies: vec![
+                Dependency {
+                    host: host("details"),
+                    reason: Reason::Learned,
+                    evidence: Some("1".into()),
+                    external: false,
+                    status: DomainStatus::Active,
+                    brings: vec![host("details"), host("details-v2")],
+                },
+                Dependency {
+                    host: "x.example".into(),
+                    reason: Reason::Learned,
+                    evidence: Some("2".into()),
+                    external: true,
+                    status: DomainStatus::Active,
+                    brings: Vec::new(),
+                },
+            ],
+            conditions: vec![Condition {
+                kind: "Ready".into(),
+                status: "True".into(),
+                reason: "Applied".into(),
+                message: String::new(),
+            }],
+            created: 1_000,
+        }
+    }
+
+    #[test]
+    fn fences_are_told_in_columns() {
+        assert_eq!(
+            all(&[report()], false, 1_000 + 7_200).unwrap(),
+            "NAMESPACE   NAME          ORIGIN      SIDECAR   HOSTS   LEARNED   EXTERNAL   READY   REASON    AGE\n\
+             default     productpage   automatic   settled   2       2         1          True    Applied   2h\n"
+        );
+    }
+
+    #[test]
+    fn one_fence_is_told_with_what_it_depends_on_and_why() {
+        let text = one(&report()).unwrap();
+        assert!(text.starts_with("ServiceFence default/productpage (automatic)\nSidecar: settled, 2 entries\nReady: True Applied\n"), "{text}");
+        assert!(text.contains("learned   1       active                details-v2.default.svc.cluster.local\n"), "{text}");
+        assert!(text.contains("learned   2       unknown to the mesh   -\n"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_mesh_says_what_would_make_a_fence() {
+        assert!(all(&[], false, 0).unwrap().contains("slime.io/serviceFenced=true"));
+    }
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, expected) in [(-5, "0s"), (119, "119s"), (600, "10m"), (7_300, "2h"), (200_000, "2d")] {
+            assert_eq!(age(1, 1 + seconds), expected);
+        }
+        assert_eq!(age(0, 9), "-");
+    }
+}

@@ -1,0 +1,11 @@
+//! Owns what people ask about fences: how each is doing, what it depends on and why, who calls whom, and files to keep.
+//! Never decides and never looks at a cluster: it tells what fences and Sidecars say already.
+//! Next: `fence` for one fence, `graph` for all together, `export` for files.
+
+mod export;
+mod fence;
+mod graph;
+
+pub use export::{Exported, export};
+pub use fence::{Condition, Dependency, FenceReport, Origin, Reason, Standing, reports};
+pub use graph::{Edge, Format, edges, render};
