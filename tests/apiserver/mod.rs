@@ -3,6 +3,7 @@
 //! Never looks into the process: what counts is what is stored, and what its endpoints say.
 //! Next: `story` for the scenarios by example, `cluster` for what they run on.
 
+mod ask;
 mod automatic;
 pub mod cluster;
 mod controller;

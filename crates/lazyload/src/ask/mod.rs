@@ -67,7 +67,11 @@ impl Asked {
             [] => bail!("no ServiceFence {workload}: `lazyload status` lists them"),
             several => {
                 let names: Vec<String> = several.iter().map(|fence| fence.id.to_string()).collect();
-                Err(BadInput(format!("{workload}: expected NAMESPACE/NAME, several have this name: {}", names.join(", "))).into())
+                Err(BadInput(format!(
+                    "{workload}: expected NAMESPACE/NAME, several have this name: {}",
+                    names.join(", ")
+                ))
+                .into())
             }
         }
     }

@@ -23,6 +23,9 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_spaces() {
         let rows = [vec!["default".into(), "a".into()], vec!["b".into(), "longer".into()]];
-        assert_eq!(table(&["NAMESPACE", "NAME"], &rows).unwrap(), "NAMESPACE   NAME\ndefault     a\nb           longer\n");
+        assert_eq!(
+            table(&["NAMESPACE", "NAME"], &rows).unwrap(),
+            "NAMESPACE   NAME\ndefault     a\nb           longer\n"
+        );
     }
 }

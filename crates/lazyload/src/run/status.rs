@@ -90,8 +90,13 @@ fn one(report: &FenceReport) -> std::io::Result<String> {
         .dependencies
         .iter()
         .map(|dependency| {
-            let state = if dependency.external { "unknown to the mesh".to_owned() } else { format!("{:?}", dependency.status).to_lowercase() };
-            let others: Vec<&str> = dependency.brings.iter().map(String::as_str).filter(|host| *host != dependency.host).collect();
+            let state = if dependency.external {
+                "unknown to the mesh".to_owned()
+            } else {
+                format!("{:?}", dependency.status).to_lowercase()
+            };
+            let others: Vec<&str> =
+                dependency.brings.iter().map(String::as_str).filter(|host| *host != dependency.host).collect();
             vec![
                 dependency.host.clone(),
                 reason(dependency.reason).to_owned(),
@@ -201,8 +206,16 @@ mod tests {
     #[test]
     fn one_fence_is_told_with_what_it_depends_on_and_why() {
         let text = one(&report()).unwrap();
-        assert!(text.starts_with("ServiceFence default/productpage (automatic)\nSidecar: settled, 2 entries\nReady: True Applied\n"), "{text}");
-        assert!(text.contains("learned   1       active                details-v2.default.svc.cluster.local\n"), "{text}");
+        assert!(
+            text.starts_with(
+                "ServiceFence default/productpage (automatic)\nSidecar: settled, 2 entries\nReady: True Applied\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("learned   1       active                details-v2.default.svc.cluster.local\n"),
+            "{text}"
+        );
         assert!(text.contains("learned   2       unknown to the mesh   -\n"), "{text}");
     }
 

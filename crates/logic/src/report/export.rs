@@ -53,7 +53,8 @@ fn fence(fence: &Fence) -> Value {
 /// With the routes that it has or is about to have; nothing for one that imports everything for a moment.
 fn sidecar(sidecar: &Sidecar) -> Option<Value> {
     let form = Form::of(&sidecar.spec);
-    let hosts: BTreeSet<&str> = form.routed.union(&form.announced).copied().filter(|host| *host != EVERYTHING).collect();
+    let hosts: BTreeSet<&str> =
+        form.routed.union(&form.announced).copied().filter(|host| *host != EVERYTHING).collect();
     let hosts = Some(hosts).filter(|hosts| !hosts.is_empty())?;
     let mut spec = sidecar.spec.clone();
     spec.egress = Form::settled(hosts).egress();

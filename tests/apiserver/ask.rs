@@ -1,0 +1,54 @@
+//! `lazyload status`, `graph` and `export`, asked of a cluster.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::DEADLINE;
+use super::cluster::Cluster;
+use super::controller::Controller;
+use crate::support::binary;
+use crate::support::waiting::eventually;
+
+fn ask(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
+    let asked =
+        Command::new(binary::lazyload()).args(arguments).env("KUBECONFIG", cluster.kubeconfig()).output().unwrap();
+    let said = if asked.stdout.is_empty() { asked.stderr } else { asked.stdout };
+    (asked.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_graph_and_export_tell_what_is_in_the_cluster() {
+    let Some(cluster) = Cluster::start("ask").await else { return };
+    let objects = &cluster.objects;
+    let (code, said) = ask(&cluster, &["status"]);
+    assert!(code == 0 && said.starts_with("No ServiceFences"), "{said}");
+    objects.service("default", "details", json!({"app": "details"})).await;
+    objects.fence("default", "productpage", json!({"enable": true, "host": {"details": {}}})).await;
+    let controller = Controller::start(&cluster, &json!({"wormholePort": ["9080"]}));
+
+    let report = eventually("the Sidecar is settled", DEADLINE, || async {
+        let (code, said) = ask(&cluster, &["status", "default/productpage", "-o", "json"]);
+        let report: Value = serde_json::from_str(&said)?;
+        anyhow::ensure!(code == 0 && report[0]["sidecar"] == "settled", "{said} {}", controller.log());
+        Ok(report[0].clone())
+    })
+    .await;
+    let host = "details.default.svc.cluster.local";
+    assert_eq!(report["routed"], json!([format!("*/{host}"), "istio-system/*", "mesh-operator/*"]));
+    assert_eq!((&report["origin"], &report["dependencies"][0]["reason"]), (&json!("manual"), &json!("static")));
+
+    assert_eq!(
+        ask(&cluster, &["graph"]),
+        (0, "default/productpage\n  -> default/details (static, direct)\n".to_owned())
+    );
+    assert_eq!(ask(&cluster, &["graph", "-n", "empty"]), (0, "lazyload: no dependencies are known yet\n".to_owned()));
+    let (_, exported) = ask(&cluster, &["export", "sidecars"]);
+    let exported: Value = serde_saphyr::from_str(&exported).unwrap();
+    assert_eq!(exported["metadata"], json!({"namespace": "default", "name": "productpage"}));
+    let stored = objects.find("Sidecar", "default", "productpage").await.unwrap();
+    assert_eq!(exported["spec"], stored["spec"]);
+
+    let (code, said) = ask(&cluster, &["status", "nobody"]);
+    assert_eq!((code, said.as_str()), (1, "lazyload: no ServiceFence nobody: `lazyload status` lists them\n"));
+}
