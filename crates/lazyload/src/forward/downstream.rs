@@ -1,5 +1,5 @@
-//! A client's connection: which protocol it speaks, and how long it may take over a request head. Between requests it may rest for as long as
-//! Envoy's would; hyper has one timer for both, which therefore is set to the longer.
+//! A client's connection: which protocol it speaks, how long it may take over a request head, and how long it may rest between requests.
+//! hyper's own timer for heads knows one time for both, and costs an allocation and two locks with each request.
 
 use std::future::Future;
 use std::io;
@@ -12,8 +12,9 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
+use super::gather;
 use super::limits::Limits;
 
 /// What a client of HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
@@ -52,6 +53,8 @@ pub(super) async fn detect(tcp: &mut TcpStream, limits: &Limits) -> io::Result<O
 #[derive(Debug, Default)]
 pub(super) struct Exchanges {
     in_flight: AtomicUsize,
+    /// How many have begun.
+    begun: AtomicUsize,
     /// The bytes that came while nothing was in flight: the request head that is being read. Kept for HTTP/1 only.
     head: Mutex<Vec<u8>>,
 }
@@ -60,6 +63,7 @@ impl Exchanges {
     /// Something of a request is on its way, until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
@@ -94,12 +98,12 @@ impl Drop for InFlight {
     }
 }
 
-/// The bytes of a client's connection, the first of which have been read already.
+/// The bytes of a client's connection that speaks HTTP/1, the first of which have been read already.
 pub(super) struct Downstream {
     tcp: TcpStream,
     first: Bytes,
-    /// Of HTTP/1 only: a head of HTTP/2 is bounded by its own library.
-    heads: Option<Heads>,
+    heads: Heads,
+    rest: Rest,
 }
 
 struct Heads {
@@ -110,14 +114,34 @@ struct Heads {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Downstream {
-    pub(super) fn http2(tcp: TcpStream, first: Bytes) -> Self {
-        Self { tcp, first, heads: None }
-    }
+/// How long nothing has been asked. Looked at from time to time: a connection rests for the limit at least, for twice as long at most.
+struct Rest {
+    limit: Duration,
+    look: Pin<Box<Sleep>>,
+    /// How many exchanges had begun at the last look, if none was in flight.
+    begun: Option<usize>,
+}
 
-    pub(super) fn http1(tcp: TcpStream, first: Bytes, exchanges: Arc<Exchanges>, limits: &Limits) -> Self {
+impl Downstream {
+    pub(super) fn new(tcp: TcpStream, first: Bytes, exchanges: Arc<Exchanges>, limits: &Limits) -> Self {
         let heads = Heads { exchanges, limit: limits.request_head, bytes: limits.request_head_bytes, timer: None };
-        Self { tcp, first, heads: Some(heads) }
+        let look = Box::pin(tokio::time::sleep(limits.client_idle));
+        Self { tcp, first, heads, rest: Rest { limit: limits.client_idle, look, begun: None } }
+    }
+}
+
+impl Rest {
+    /// Nothing came. Ready if nothing was in flight since the last look.
+    fn poll_over(&mut self, context: &mut Context<'_>, exchanges: &Exchanges) -> Poll<()> {
+        while self.look.as_mut().poll(context).is_ready() {
+            let begun = exchanges.is_idle().then(|| exchanges.begun.load(Ordering::Relaxed));
+            if begun.is_some() && begun == self.begun {
+                return Poll::Ready(());
+            }
+            self.begun = begun;
+            self.look.as_mut().reset(Instant::now() + self.limit);
+        }
+        Poll::Pending
     }
 }
 
@@ -155,14 +179,17 @@ impl AsyncRead for Downstream {
             buf.put_slice(part.chunk());
             Poll::Ready(Ok(()))
         };
-        let Some(heads) = &mut this.heads else { return read };
+        let late = |what: &'static str| Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
         match read {
             Poll::Ready(Ok(())) => {
-                heads.came(buf.filled().get(before..).unwrap_or_default());
+                this.heads.came(buf.filled().get(before..).unwrap_or_default());
                 read
             }
-            Poll::Pending if heads.poll_late(context).is_ready() => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request head is not complete in time")))
+            Poll::Pending if this.heads.poll_late(context).is_ready() => {
+                late("the request head is not complete in time")
+            }
+            Poll::Pending if this.rest.poll_over(context, &this.heads.exchanges).is_ready() => {
+                late("no request for long")
             }
             _ => read,
         }
@@ -191,6 +218,6 @@ impl AsyncWrite for Downstream {
         context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(context, bufs)
+        gather::poll_write(&mut self.get_mut().tcp, context, bufs)
     }
 }

@@ -52,14 +52,13 @@ impl Shared {
         let is_http1 = request.version() < Version::HTTP_2;
         let is_grpc = is_grpc(&request);
         let mut close = self.draining.is_cancelled();
-        let protocol = if is_http1 { "http1" } else { "http2" };
         let mut answer = match self.forward(client, in_flight, request).await {
             Ok(answer) => {
-                self.metrics.answered(protocol, None);
+                self.metrics.answered(is_http1, None);
                 answer
             }
             Err(failure) => {
-                self.metrics.answered(protocol, Some(&failure));
+                self.metrics.answered(is_http1, Some(&failure));
                 if let Failure::Refused(refusal) = &failure {
                     self.metrics.refused(refusal);
                 }
@@ -94,7 +93,7 @@ impl Shared {
         parts.extensions.clear();
         let body = Passing::new(body, in_flight.clone(), None);
         let before = began.elapsed();
-        let Answered { mut response, place } = self.upstream.send(dial.clone(), &host, parts, body).await?;
+        let Answered { mut response, held } = self.upstream.send(dial.clone(), &host, parts, body).await?;
         let answered = Instant::now();
 
         let mut switched_to = None;
@@ -117,7 +116,7 @@ impl Shared {
         parts.version = version;
         parts.extensions.clear();
         self.metrics.own_latency(before + answered.elapsed());
-        Ok(Response::from_parts(parts, Either::Left(Passing::new(body, in_flight, place))))
+        Ok(Response::from_parts(parts, Either::Left(Passing::new(body, in_flight, Some(held)))))
     }
 
     pub(super) fn routed(&self, client: &Client, parts: &Parts) -> Result<Routed, Refusal> {
@@ -129,7 +128,11 @@ impl Shared {
         let known = |namespace: &str, name: &str| self.services.contains(namespace, name);
         let route = route::route(&head, self.prefer_listener_port, known)?;
         self.guarded.admit(&route.dial, client.ends, client.port)?;
-        let host = HeaderValue::from_str(&route.host).map_err(|_| Refusal::NotText { header: "Host" })?;
+        let as_it_came = parts.headers.get(header::HOST).filter(|host| host.as_bytes() == route.host.as_bytes());
+        let host = match as_it_came {
+            Some(host) => host.clone(),
+            None => HeaderValue::from_str(&route.host).map_err(|_| Refusal::NotText { header: "Host" })?,
+        };
         Ok(Routed { dial: route.dial, host, by_host: route.by_host })
     }
 }

@@ -28,15 +28,6 @@ impl Side {
             Self::Ours => "ours",
         }
     }
-
-    /// As it is counted.
-    pub(super) fn result(self) -> &'static str {
-        match self {
-            Self::Client => "failed_client",
-            Self::Upstream => "failed_upstream",
-            Self::Ours => "failed_ours",
-        }
-    }
 }
 
 /// Why a request has no answer of its destination.
@@ -111,12 +102,9 @@ impl Failure {
         }
     }
 
-    /// The whole chain in one line, without the client library's own labels.
+    /// The whole chain in one line.
     pub(super) fn reason(&self) -> String {
-        let parts: Vec<String> = chain(self)
-            .filter(|cause| !cause.is::<hyper_util::client::legacy::Error>())
-            .map(ToString::to_string)
-            .collect();
+        let parts: Vec<String> = chain(self).map(ToString::to_string).collect();
         parts.join(": ")
     }
 

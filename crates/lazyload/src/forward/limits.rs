@@ -29,11 +29,13 @@ pub struct Limits {
     pub connection_window: u32,
     /// Bytes of one stream that wait here to be written.
     pub send_buffer: usize,
+    /// Bytes that one direction of an HTTP/1.1 connection may hold here, and the longest head of an answer.
+    pub buffer: usize,
     /// A silent HTTP/2 connection with open streams is asked so often whether it is there.
     pub ping_every: Duration,
     /// How long it may take to answer that.
     pub ping_timeout: Duration,
-    /// A client connection without a request for so long is closed. Longer than the hour after which Envoy itself closes, so that it never
+    /// A client connection without a request for so long is closed, or somewhat later. Longer than the hour after which Envoy itself closes, so that it never
     /// sends a request into a connection that is just being closed here.
     pub client_idle: Duration,
     /// A request head whose first byte has come must be complete after so long: slow clients.
@@ -64,6 +66,7 @@ impl Default for Limits {
             stream_window: 256 * 1024,
             connection_window: 16 * 1024 * 1024,
             send_buffer: 256 * 1024,
+            buffer: 128 * 1024,
             ping_every: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             client_idle: Duration::from_secs(65 * 60),

@@ -1,4 +1,4 @@
-//! What a forwarder counts.
+//! What a forwarder counts. Whatever each request does is a matter of atomics: no locks.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -9,22 +9,23 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::failure::Failure;
-
-/// Upper ends of the classes of our own latency, in seconds.
-const CLASSES: [f64; 12] = [10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 20e-3, 100e-3, 1.0];
+use super::failure::{Failure, Side};
+use super::latency::Latency;
 
 /// Everything counted by one forwarder.
 #[derive(Debug)]
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
+    /// Counters of `requests`, at hand.
+    http1: Results,
+    http2: Results,
     refused: Family<ReasonLabels, Counter>,
-    own_latency: Histogram,
+    own_latency: Latency,
     pub(super) client_connections: Gauge,
     pub(super) upstream_connections: Gauge,
+    pub(super) upstream_idle: Gauge,
     pub(super) upstream_connects: Counter<u64, AtomicU64>,
     pub(super) upstream_reused: Counter<u64, AtomicU64>,
 }
@@ -35,6 +36,27 @@ struct RequestLabels {
     result: &'static str,
 }
 
+/// Requests of one protocol.
+#[derive(Debug)]
+struct Results {
+    answered: Counter,
+    failed_client: Counter,
+    failed_upstream: Counter,
+    failed_ours: Counter,
+}
+
+impl Results {
+    fn of(requests: &Family<RequestLabels, Counter>, protocol: &'static str) -> Self {
+        let counter = |result| requests.get_or_create_owned(&RequestLabels { protocol, result });
+        Self {
+            answered: counter("answered"),
+            failed_client: counter("failed_client"),
+            failed_upstream: counter("failed_upstream"),
+            failed_ours: counter("failed_ours"),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
@@ -42,12 +64,16 @@ struct ReasonLabels {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let requests = Family::default();
         Self {
-            requests: Family::default(),
+            http1: Results::of(&requests, "http1"),
+            http2: Results::of(&requests, "http2"),
+            requests,
             refused: Family::default(),
-            own_latency: Histogram::new(CLASSES),
+            own_latency: Latency::default(),
             client_connections: Gauge::default(),
             upstream_connections: Gauge::default(),
+            upstream_idle: Gauge::default(),
             upstream_connects: Counter::default(),
             upstream_reused: Counter::default(),
         }
@@ -56,9 +82,15 @@ impl Default for Metrics {
 
 impl Metrics {
     /// A request had its answer's head, the destination's or ours.
-    pub(super) fn answered(&self, protocol: &'static str, failure: Option<&Failure>) {
-        let result = failure.map_or("answered", |failure| failure.side().result());
-        self.requests.get_or_create(&RequestLabels { protocol, result }).inc();
+    pub(super) fn answered(&self, is_http1: bool, failure: Option<&Failure>) {
+        let results = if is_http1 { &self.http1 } else { &self.http2 };
+        let counter = match failure.map(Failure::side) {
+            None => &results.answered,
+            Some(Side::Client) => &results.failed_client,
+            Some(Side::Upstream) => &results.failed_upstream,
+            Some(Side::Ours) => &results.failed_ours,
+        };
+        counter.inc();
     }
 
     pub(super) fn refused(&self, refusal: &Refusal) {
@@ -71,7 +103,7 @@ impl Metrics {
     }
 
     pub(super) fn own_latency(&self, time: Duration) {
-        self.own_latency.observe(time.as_secs_f64());
+        self.own_latency.observe(time);
     }
 
     /// All of it in OpenMetrics' text format.
@@ -96,6 +128,11 @@ impl Metrics {
             "lazyload_forward_upstream_connections",
             "Connections to destinations now",
             self.upstream_connections.clone(),
+        );
+        registry.register(
+            "lazyload_forward_upstream_idle",
+            "Connections to destinations that are kept without a request",
+            self.upstream_idle.clone(),
         );
         registry.register(
             "lazyload_forward_upstream_connects",

@@ -2,13 +2,16 @@
 //! Never decides where a request goes: that is `lazyload_logic::route`, fed with the request head.
 //! Next: `exchange`, the life of one request; `run::global_sidecar`, which starts all this.
 
+mod batched;
 mod body;
 mod downstream;
 mod exchange;
 mod failure;
 mod failure_log;
+mod gather;
 pub mod guard;
 mod headers;
+mod latency;
 pub mod limits;
 pub mod metrics;
 pub mod port_list;

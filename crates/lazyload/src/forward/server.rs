@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use futures::FutureExt;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use super::batched::Batched;
 use super::downstream::{Downstream, Protocol, detect};
 use super::exchange::Client;
 use super::failure::chain;
@@ -44,6 +47,10 @@ impl Shared {
                 return;
             }
         };
+        // Each connection inherits it.
+        if let Err(error) = SockRef::from(&listener).set_tcp_nodelay(true) {
+            tracing::warn!(port, %error, "failed to set TCP_NODELAY");
+        }
         loop {
             let accepting = async {
                 let place = Arc::clone(&self.client_places).acquire_owned().await;
@@ -54,7 +61,7 @@ impl Shared {
                 () = stop.cancelled() => break,
             };
             match accepted {
-                Ok((stream, _)) => self.spawn_connection(stream, port, &stop, place),
+                Ok(accepted) => self.spawn_connection(accepted, port, &stop, place),
                 Err(error) => {
                     tracing::warn!(port, %error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -62,19 +69,19 @@ impl Shared {
             }
         }
         // Closing the listener resets who waits in its queue: take them in first.
-        while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-            self.spawn_connection(stream, port, &stop, None);
+        while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+            self.spawn_connection(accepted, port, &stop, None);
         }
     }
 
     fn spawn_connection(
         self: &Arc<Self>,
-        stream: TcpStream,
+        (stream, peer): (TcpStream, SocketAddr),
         port: u16,
         stop: &CancellationToken,
         place: Option<OwnedSemaphorePermit>,
     ) {
-        let connection = Arc::clone(self).connection(stream, port, stop.clone());
+        let connection = Arc::clone(self).connection(stream, peer, port, stop.clone());
         let present = Present::on(&self.metrics.client_connections);
         self.tasks.spawn(async move {
             connection.await;
@@ -82,11 +89,8 @@ impl Shared {
         });
     }
 
-    async fn connection(self: Arc<Self>, mut stream: TcpStream, port: u16, stop: CancellationToken) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(port, %error, "failed to set TCP_NODELAY");
-        }
-        let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    async fn connection(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, port: u16, stop: CancellationToken) {
+        let Ok(own) = stream.local_addr() else { return };
         let client = Client::new(port, Ends { peer: peer.ip(), own: own.ip() });
         // In this order: bytes that have arrived are read before the end is noticed.
         let detected = tokio::select! {
@@ -104,7 +108,8 @@ impl Shared {
         };
         let served = match protocol {
             Protocol::Http1 => self.http1(stream, first, client, stop).await,
-            Protocol::Http2 => self.http2(stream, first, client, stop).await,
+            // The larger of the two by far.
+            Protocol::Http2 => Box::pin(self.http2(stream, first, client, stop)).await,
         };
         match served {
             Some(Ok(())) => {}
@@ -127,11 +132,11 @@ impl Shared {
         client: Client,
         stop: CancellationToken,
     ) -> Option<hyper::Result<()>> {
-        let stream = Downstream::http1(stream, first, Arc::clone(&client.exchanges), &self.limits);
+        let stream = Downstream::new(stream, first, Arc::clone(&client.exchanges), &self.limits);
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(self.limits.client_idle)
+        http.header_read_timeout(None)
             .max_header_size(self.limits.request_head_bytes)
+            .max_buf_size(self.limits.buffer)
             .auto_date_header(false);
         let service = service_fn(|request| {
             let (shared, client) = (Arc::clone(self), client.clone());
@@ -173,7 +178,7 @@ impl Shared {
             let (shared, client) = (Arc::clone(self), client.clone());
             async move { Ok::<_, Infallible>(shared.answer(&client, request).await) }
         });
-        let stream = TokioIo::new(Downstream::http2(stream, first));
+        let stream = TokioIo::new(Batched::new(stream, ()).after(&first));
         let connection = pin!(http.serve_connection(stream, service));
         let limit = limits.drain_grace + limits.drain_in_flight;
         until(connection, go, http2::Connection::graceful_shutdown, limit).await

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-/// Length of the queue of connections that were not accepted yet.
-const BACKLOG: i32 = 1024;
+/// Length of the queue of connections that were not accepted yet; the system may shorten it. A full queue costs a client a second.
+const BACKLOG: i32 = 4096;
 
 /// A listener that could not be made.
 #[derive(Debug, thiserror::Error)]

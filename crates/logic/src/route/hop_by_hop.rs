@@ -3,12 +3,20 @@
 //! `Trailer` stays, since it announces what follows the body; Proxy-Authorization and Proxy-Authenticate stay, since a fallback that the
 //! caller never asked for must not swallow them.
 
-/// Headers that are never passed on. `te` and `upgrade` may be set anew, see [`kept_te`] and [`wanted_upgrade`].
-pub const ENDS_HERE: [&str; 7] =
-    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "http2-settings"];
+/// Whether a header is never passed on. `te` and `upgrade` may be set anew, see [`kept_te`] and [`wanted_upgrade`].
+#[must_use]
+pub fn ends_here(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" | "http2-settings"
+    )
+}
 
-/// What trailers must not change any more (RFC 9110 section 6.5.1), besides [`ENDS_HERE`].
-pub const NO_TRAILER: [&str; 3] = ["content-length", "host", "trailer"];
+/// Whether a header is no trailer: what [`ends_here`], and what trailers must not change any more (RFC 9110 section 6.5.1).
+#[must_use]
+pub fn is_no_trailer(name: &str) -> bool {
+    ends_here(name) || matches!(name, "content-length" | "host" | "trailer")
+}
 
 /// What no Connection header may remove: framing and addressing of the message itself.
 const PROTECTED: [&str; 4] = ["content-length", "content-type", "host", "trailer"];

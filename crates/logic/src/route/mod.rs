@@ -16,7 +16,7 @@ pub use authority::{Authority, Host};
 pub use dial::Dial;
 pub use framing::has_content_length;
 pub use grpc::{grpc_message, grpc_status, is_grpc};
-pub use hop_by_hop::{ENDS_HERE, NO_TRAILER, kept_te, listed_in_connection, wanted_upgrade};
+pub use hop_by_hop::{ends_here, is_no_trailer, kept_te, listed_in_connection, wanted_upgrade};
 pub use reach::{admit, never_dialled};
 pub use refusal::Refusal;
 

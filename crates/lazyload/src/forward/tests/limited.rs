@@ -107,6 +107,7 @@ async fn what_happens_is_counted() {
         "lazyload_forward_upstream_connects_total 1",
         "lazyload_forward_upstream_reused_total 2",
         "lazyload_forward_upstream_connections 1",
+        "lazyload_forward_upstream_idle 1",
         "lazyload_forward_own_latency_seconds_count 3",
     ] {
         assert!(text.lines().any(|written| written == line), "{line} is not in:\n{text}");

@@ -2,6 +2,7 @@
 //! Never asserts a time: waiting is `eventually` or a read with a generous limit.
 //! Next: the file named after what interests you.
 
+mod bounded;
 mod closed;
 mod drain;
 mod failures;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::guard::Guard;

@@ -1,26 +1,25 @@
-//! Connections to upstreams: bounded, counted, and they remember whether they have answered before.
+//! Connections to upstreams: bounded and counted.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::connect::HttpConnector;
 use lazyload_logic::route::Dial;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
 use super::Cause;
 use super::resolve::Resolver;
+use crate::forward::batched::Batched;
+use crate::forward::gather;
 use crate::forward::limits::Limits;
 use crate::forward::metrics::{Metrics, Present};
 
@@ -37,20 +36,8 @@ pub(in crate::forward) struct TimedOut(Duration);
 #[error("no room for a connection within {0:?}: too many are in use")]
 pub(in crate::forward) struct Busy(Duration);
 
-/// Whether a connection has answered before: then its failure may mean no more than that it was stale.
-#[derive(Clone, Debug, Default)]
-pub(super) struct HasAnswered(Arc<AtomicBool>);
-
-impl HasAnswered {
-    /// Whether it had before.
-    pub(super) fn set(&self) -> bool {
-        self.0.swap(true, Ordering::Relaxed)
-    }
-
-    pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// Room for one connection: to its destination, and at all.
+pub(super) type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// Resolves and connects, all within one limit.
 #[derive(Clone, Debug)]
@@ -58,7 +45,7 @@ pub(super) struct Connector {
     tcp: HttpConnector<Resolver>,
     limit: Duration,
     places: Arc<Semaphore>,
-    by_destination: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+    by_destination: Arc<Mutex<HashMap<Dial, Weak<Semaphore>>>>,
     per_destination: usize,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -78,76 +65,69 @@ impl Connector {
         }
     }
 
-    pub(super) async fn connect(&self, dial: &Dial) -> Result<Stream, Cause> {
-        let uri = Uri::builder().scheme(Scheme::HTTP).authority(dial.to_string()).path_and_query("/").build()?;
-        self.clone().call(uri).await
+    /// Waits for room for a connection.
+    pub(super) async fn room(&self, dial: &Dial) -> Result<Places, Cause> {
+        let (own, all) = (self.places_of(dial), Arc::clone(&self.places));
+        let room = async { Ok::<_, Cause>((own.acquire_owned().await?, all.acquire_owned().await?)) };
+        tokio::time::timeout(self.limit, room).await.map_err(|_| Busy(self.limit))?
     }
 
-    fn places_of(&self, destination: &Uri) -> Arc<Semaphore> {
-        let name = destination.authority().map_or("", http::uri::Authority::as_str);
+    /// Resolves and connects.
+    pub(super) async fn connect(&self, dial: &Dial, places: Places) -> Result<Stream, Cause> {
+        let uri = Uri::builder().scheme(Scheme::HTTP).authority(dial.to_string()).path_and_query("/").build()?;
+        let mut tcp = self.tcp.clone();
+        let connecting = async {
+            std::future::poll_fn(|context| tcp.poll_ready(context)).await?;
+            tcp.call(uri).await
+        };
+        let tcp = tokio::time::timeout(self.limit, connecting).await.map_err(|_| TimedOut(self.limit))??;
+        self.metrics.upstream_connects.inc();
+        let taken = Taken { _places: places, _present: Present::on(&self.metrics.upstream_connections) };
+        Ok(Stream { tcp: tcp.into_inner(), taken })
+    }
+
+    fn places_of(&self, dial: &Dial) -> Arc<Semaphore> {
         let mut all = self.by_destination.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.get(name).and_then(Weak::upgrade) {
+        if let Some(known) = all.get(dial).and_then(Weak::upgrade) {
             return known;
         }
         if all.len() >= DESTINATIONS {
             all.retain(|_, places| places.strong_count() > 0);
         }
         let places = Arc::new(Semaphore::new(self.per_destination));
-        all.insert(name.to_owned(), Arc::downgrade(&places));
+        all.insert(dial.clone(), Arc::downgrade(&places));
         places
     }
 }
 
-impl Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = Cause;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, Cause>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Cause>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, destination: Uri) -> Self::Future {
-        let (own, all) = (self.places_of(&destination), Arc::clone(&self.places));
-        let mut tcp = self.tcp.clone();
-        let (limit, metrics) = (self.limit, Arc::clone(&self.metrics));
-        Box::pin(async move {
-            let room = async { Ok::<_, Cause>((own.acquire_owned().await?, all.acquire_owned().await?)) };
-            let places = tokio::time::timeout(limit, room).await.map_err(|_| Busy(limit))??;
-            let connecting = async {
-                std::future::poll_fn(|context| tcp.poll_ready(context)).await?;
-                tcp.call(destination).await
-            };
-            let tcp = tokio::time::timeout(limit, connecting).await.map_err(|_| TimedOut(limit))??;
-            metrics.upstream_connects.inc();
-            let present = Present::on(&metrics.upstream_connections);
-            Ok(Stream { tcp, has_answered: HasAnswered::default(), _places: places, _present: present })
-        })
-    }
-}
-
-/// A TCP connection with its memory and its place.
+/// What a connection takes while it lasts.
 #[derive(Debug)]
-pub(super) struct Stream {
-    tcp: TokioIo<TcpStream>,
-    has_answered: HasAnswered,
-    _places: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+pub(super) struct Taken {
+    _places: Places,
     _present: Present,
 }
 
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new().extra(self.has_answered.clone())
+/// A TCP connection with what it takes.
+#[derive(Debug)]
+pub(super) struct Stream {
+    tcp: TcpStream,
+    taken: Taken,
+}
+
+impl Stream {
+    /// For HTTP/2.
+    pub(super) fn batched(self) -> Batched<Taken> {
+        Batched::new(self.tcp, self.taken)
     }
 }
 
-impl Read for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().tcp).poll_read(cx, buf)
     }
 }
 
-impl Write for Stream {
+impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().tcp).poll_write(cx, buf)
     }
@@ -169,6 +149,6 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, bufs)
+        gather::poll_write(&mut self.get_mut().tcp, cx, bufs)
     }
 }

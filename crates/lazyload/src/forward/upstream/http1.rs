@@ -1,91 +1,149 @@
 //! HTTP/1.1: one exchange at a time on each connection, and once more if a kept one was stale.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use http::request::Parts;
-use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Uri, header};
 use http_body_util::Either;
-use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::client::conn::http1::{Builder, Connection};
+use hyper_util::rt::TokioIo;
 use lazyload_logic::route::Dial;
 
-use super::connect::{Connector, HasAnswered};
-use super::{Upload, copy, may_be_sent_again};
+use super::connect::{Connector, Places, Stream};
+use super::pool::{Destination, Lease, Pool};
+use super::{Answered, Cause, Held, Upload, copy, may_be_sent_again};
 use crate::forward::body::Passing;
-use crate::forward::failure::Failure;
+use crate::forward::failure::{Failure, chain};
 use crate::forward::limits::Limits;
 use crate::forward::metrics::Metrics;
 
-/// Kept connections, by destination.
+/// All connections to destinations that speak HTTP/1.1.
 pub(super) struct Http1 {
-    pooled: Client<Connector, Upload>,
-    /// Never uses a connection twice; for the retry.
-    fresh: Client<Connector, Upload>,
+    connector: Connector,
+    builder: Builder,
+    pool: Arc<Pool>,
+    sweep_every: Duration,
+    is_swept: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
 impl Http1 {
     pub(super) fn new(limits: &Limits, connector: Connector, metrics: Arc<Metrics>) -> Self {
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.set_host(false).timer(TokioTimer::new()).pool_timer(TokioTimer::new());
-        builder.pool_idle_timeout(limits.pool_idle).pool_max_idle_per_host(limits.pool_per_destination);
-        let pooled = builder.build(connector.clone());
-        let fresh = builder.pool_max_idle_per_host(0).build(connector);
-        Self { pooled, fresh, metrics }
+        let mut builder = Builder::new();
+        builder.max_buf_size(limits.buffer);
+        Self {
+            connector,
+            builder,
+            pool: Arc::new(Pool::new(limits, Arc::clone(&metrics))),
+            sweep_every: limits.pool_idle / 2,
+            is_swept: AtomicBool::default(),
+            metrics,
+        }
     }
 
-    /// A request that was written into a connection which had answered before and now closed without an answer is sent once more if that
-    /// can do no harm: an idempotent method, no body, no upgrade.
+    /// A request that was written into a connection which had answered before and now closed without an answer is sent once more, over a
+    /// new connection, if that can do no harm: an idempotent method, no body, no upgrade. One that was not written at all is sent anew.
     pub(super) async fn send(
         &self,
         dial: Dial,
         host: &HeaderValue,
         mut parts: Parts,
         body: Passing,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Answered, Failure> {
         parts.headers.insert(header::HOST, host.clone());
-        parts.uri = match upstream_uri(&dial, &parts.uri) {
-            Ok(uri) => uri,
-            Err(source) => return Err(Failure::Address { dial, source }),
-        };
-        let again = may_be_sent_again(&parts, &body).then(|| copy(&parts));
-        let error = match self.pooled.request(Request::from_parts(parts, Either::Left(body))).await {
-            Ok(response) => {
-                if let Some(connection) = response.extensions().get::<HasAnswered>()
-                    && connection.set()
-                {
-                    self.metrics.upstream_reused.inc();
+        parts.uri = origin_form(parts.uri);
+        let mut again = may_be_sent_again(&parts, &body).then(|| copy(&parts));
+        let mut request = Request::from_parts(parts, Either::Left(body));
+        let destination = self.pool.destination(&dial);
+        let mut lease = self.lease(&destination, &dial).await?;
+        loop {
+            let mut error = match lease.send(request).await {
+                Ok(response) => {
+                    if lease.is_reused {
+                        self.metrics.upstream_reused.inc();
+                    }
+                    return Ok(Answered { response, held: Held::Connection(lease) });
                 }
-                return Ok(response);
+                Err(error) => error,
+            };
+            if !lease.is_reused {
+                return Err(Failure::exchange(dial, error.into_error()));
             }
-            Err(error) => error,
-        };
-        match again {
-            Some(request) if was_stale(&error) => {
-                tracing::debug!(%dial, "a kept connection was closed by its upstream; sending again");
-                self.fresh.request(request).await.map_err(|error| failure(dial, error))
-            }
-            _ => Err(failure(dial, error)),
+            (request, lease) = match (error.take_message(), again.take()) {
+                (Some(unsent), copy) => {
+                    again = copy;
+                    (unsent, self.lease(&destination, &dial).await?)
+                }
+                (None, Some(copy)) => {
+                    let anew = async { self.connect(&destination, &dial, self.room(&dial).await?).await };
+                    (copy, Box::pin(anew).await?)
+                }
+                (None, None) => return Err(Failure::exchange(dial, error.into_error())),
+            };
+            tracing::debug!(%dial, "a kept connection was closed by its upstream; sending again");
         }
     }
-}
 
-/// The destination as authority, path and query as the client wrote them.
-fn upstream_uri(dial: &Dial, requested: &Uri) -> Result<Uri, http::Error> {
-    let path = requested.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    Uri::builder().scheme(Scheme::HTTP).authority(dial.to_string()).path_and_query(path).build()
-}
-
-fn was_stale(error: &Error) -> bool {
-    let mut extensions = http::Extensions::new();
-    if let Some(connection) = error.connect_info() {
-        connection.get_extras(&mut extensions);
+    /// A kept connection, or a new one. Where there is no room for a new one, the next that returns.
+    async fn lease(&self, destination: &Arc<Destination>, dial: &Dial) -> Result<Lease, Failure> {
+        if let Some(lease) = destination.take() {
+            return Ok(lease);
+        }
+        let leasing = async {
+            let room = tokio::select! {
+                biased;
+                room = self.room(dial) => room?,
+                lease = destination.returned() => return Ok(lease),
+            };
+            self.connect(destination, dial, room).await
+        };
+        // Rare, and large: kept apart from what each request has room for.
+        Box::pin(leasing).await
     }
-    !error.is_connect() && extensions.get::<HasAnswered>().is_some_and(HasAnswered::get)
+
+    async fn room(&self, dial: &Dial) -> Result<Places, Failure> {
+        self.connector.room(dial).await.map_err(|cause| Failure::connect(dial.clone(), cause))
+    }
+
+    async fn connect(&self, destination: &Arc<Destination>, dial: &Dial, room: Places) -> Result<Lease, Failure> {
+        let connecting = async {
+            let stream = self.connector.connect(dial, room).await?;
+            Ok::<_, Cause>(self.builder.handshake(TokioIo::new(stream)).await?)
+        };
+        let (sender, connection) = connecting.await.map_err(|cause| Failure::connect(dial.clone(), cause))?;
+        tokio::spawn(drive(connection, Arc::clone(destination), dial.clone()));
+        if !self.is_swept.swap(true, Ordering::Relaxed) {
+            tokio::spawn(sweep(Arc::downgrade(&self.pool), self.sweep_every));
+        }
+        Ok(destination.lease(sender))
+    }
 }
 
-fn failure(dial: Dial, error: Error) -> Failure {
-    if error.is_connect() { Failure::connect(dial, error) } else { Failure::exchange(dial, error) }
+/// Runs a connection to its end.
+async fn drive(connection: Connection<TokioIo<Stream>, Upload>, destination: Arc<Destination>, dial: Dial) {
+    if let Err(error) = connection.with_upgrades().await {
+        let reasons: Vec<String> = chain(&error).map(ToString::to_string).collect();
+        tracing::debug!(%dial, reason = reasons.join(": "), "an HTTP/1.1 connection ended");
+    }
+    destination.sweep();
+}
+
+/// Sweeps for as long as the pool lives.
+async fn sweep(pool: Weak<Pool>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.sweep();
+    }
+}
+
+/// Path and query as the client wrote them.
+fn origin_form(requested: Uri) -> Uri {
+    if requested.authority().is_none() && requested.path_and_query().is_some() {
+        return requested;
+    }
+    requested.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into()
 }

@@ -11,12 +11,14 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri, header};
 use http_body_util::Either;
 use hyper::client::conn::http2::{self, Connection, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lazyload_logic::route::Dial;
 
-use super::connect::{Connector, Stream};
-use super::{Answered, Cause, Upload, copy, may_be_sent_again};
-use crate::forward::body::{Passing, Places, StreamPlace};
+use super::connect::{Connector, Taken};
+use super::held::{Places, StreamPlace};
+use super::{Answered, Cause, Held, Upload, copy, may_be_sent_again};
+use crate::forward::batched::Batched;
+use crate::forward::body::Passing;
 use crate::forward::failure::{Failure, chain};
 use crate::forward::limits::Limits;
 
@@ -71,7 +73,7 @@ impl Http2 {
         for _ in 1..TRIES {
             let (mut sender, place) = self.place(&dial).await?;
             let mut error = match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Answered { response, place: Some(place) }),
+                Ok(response) => return Ok(Answered { response, held: Held::Stream(place) }),
                 Err(error) => error,
             };
             request = match error.take_message() {
@@ -85,7 +87,8 @@ impl Http2 {
         }
         let (mut sender, place) = self.place(&dial).await?;
         let sent = sender.send_request(request).await;
-        sent.map(|response| Answered { response, place: Some(place) }).map_err(|error| Failure::exchange(dial, error))
+        sent.map(|response| Answered { response, held: Held::Stream(place) })
+            .map_err(|error| Failure::exchange(dial, error))
     }
 
     /// A place for one stream, on a kept connection or on a new one.
@@ -94,6 +97,15 @@ impl Http2 {
         if let Some(found) = self.kept(&destination) {
             return Ok(found);
         }
+        // Rare, and large: kept apart from what each request has room for.
+        Box::pin(self.place_anew(dial, destination)).await
+    }
+
+    async fn place_anew(
+        &self,
+        dial: &Dial,
+        destination: Arc<Destination>,
+    ) -> Result<(SendRequest<Upload>, StreamPlace), Failure> {
         let connecting = destination.connecting.lock().await;
         if let Some(found) = self.kept(&destination) {
             return Ok(found);
@@ -131,7 +143,7 @@ impl Http2 {
     }
 
     async fn connect(&self, dial: &Dial) -> Result<(SendRequest<Upload>, Driver), Cause> {
-        let stream = self.connector.connect(dial).await?;
+        let stream = self.connector.connect(dial, self.connector.room(dial).await?).await?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -141,11 +153,11 @@ impl Http2 {
             .max_send_buf_size(self.limits.send_buffer)
             .keep_alive_interval(self.limits.ping_every)
             .keep_alive_timeout(self.limits.ping_timeout);
-        Ok(builder.handshake(stream).await?)
+        Ok(builder.handshake(TokioIo::new(stream.batched())).await?)
     }
 }
 
-type Driver = Connection<Stream, Upload, TokioExecutor>;
+type Driver = Connection<TokioIo<Batched<Taken>>, Upload, TokioExecutor>;
 
 /// Runs a connection until it ends, or until it had no stream for the idle time.
 async fn keep(

@@ -1,10 +1,12 @@
 //! Owns connections to destinations: kept by destination and protocol, bounded, and a second try where it can do no harm.
 //! Never decides where to dial.
-//! Next: `http1`, `http2`, one for each protocol; `connect`, what both dial with.
+//! Next: `http1` with `pool`, and `http2`, one for each protocol; `connect`, what both dial with.
 
 mod connect;
+mod held;
 mod http1;
 mod http2;
+mod pool;
 mod resolve;
 
 use std::sync::Arc;
@@ -18,9 +20,10 @@ use hyper::body::{Bytes, Incoming};
 use lazyload_logic::route::Dial;
 
 pub(super) use connect::{Busy, TimedOut};
+pub(super) use held::Held;
 pub(super) use resolve::ResolveError;
 
-use super::body::{Passing, StreamPlace};
+use super::body::Passing;
 use super::failure::Failure;
 use super::limits::Limits;
 use super::metrics::Metrics;
@@ -36,8 +39,8 @@ pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Answered {
     /// The answer.
     pub(super) response: Response<Incoming>,
-    /// Its place in a shared connection, to be held as long as the body flows.
-    pub(super) place: Option<StreamPlace>,
+    /// To be held as long as the body flows.
+    pub(super) held: Held,
 }
 
 /// Connections to all destinations.
@@ -70,8 +73,7 @@ impl Upstream {
         if parts.version == Version::HTTP_2 {
             self.http2.send(dial, host, parts, body).await
         } else {
-            let response = self.http1.send(dial, host, parts, body).await?;
-            Ok(Answered { response, place: None })
+            self.http1.send(dial, host, parts, body).await
         }
     }
 }
