@@ -29,7 +29,7 @@ const DESTINATIONS: usize = 1024;
 /// Resolving and connecting took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection within {0:?}")]
-pub(in crate::forward) struct TimedOut(Duration);
+pub(in crate::forward) struct TimedOut(pub(super) Duration);
 
 /// There is no room for another connection.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
@@ -13,8 +13,9 @@ use http_body_util::Either;
 use hyper::client::conn::http2::{self, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lazyload_logic::route::Dial;
+use tokio::sync::Notify;
 
-use super::connect::{Connector, Taken};
+use super::connect::{Connector, Taken, TimedOut};
 use super::held::{Places, StreamPlace};
 use super::{Answered, Cause, Held, Upload, copy, may_be_sent_again};
 use crate::forward::batched::Batched;
@@ -37,8 +38,25 @@ type Destinations = HashMap<Dial, Arc<Destination>>;
 #[derive(Default)]
 struct Destination {
     kept: Mutex<Vec<Kept>>,
-    /// Held while connecting: who comes meanwhile waits and shares.
-    connecting: tokio::sync::Mutex<()>,
+    /// Somebody connects: who comes meanwhile waits and shares.
+    is_connecting: AtomicBool,
+    connected: Notify,
+}
+
+/// Connecting, or having failed to; dropped, it lets all who wait look again at once, since one after the other would be late.
+struct Connecting<'a>(&'a Destination);
+
+impl<'a> Connecting<'a> {
+    fn begin(destination: &'a Destination) -> Option<Self> {
+        (!destination.is_connecting.swap(true, Ordering::AcqRel)).then_some(Self(destination))
+    }
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.is_connecting.store(false, Ordering::Release);
+        self.0.connected.notify_waiters();
+    }
 }
 
 struct Kept {
@@ -106,10 +124,25 @@ impl Http2 {
         dial: &Dial,
         destination: Arc<Destination>,
     ) -> Result<(SendRequest<Upload>, StreamPlace), Failure> {
-        let connecting = destination.connecting.lock().await;
-        if let Some(found) = self.kept(&destination) {
-            return Ok(found);
-        }
+        let giving_up = tokio::time::sleep(self.limits.connect);
+        let mut giving_up = std::pin::pin!(giving_up);
+        let connecting = loop {
+            let mut connected = std::pin::pin!(destination.connected.notified());
+            // Before looking: what happens after that is not missed.
+            connected.as_mut().enable();
+            if let Some(found) = self.kept(&destination) {
+                return Ok(found);
+            }
+            if let Some(connecting) = Connecting::begin(&destination) {
+                break connecting;
+            }
+            tokio::select! {
+                () = connected => {}
+                () = giving_up.as_mut() => {
+                    return Err(Failure::connect(dial.clone(), TimedOut(self.limits.connect)));
+                }
+            }
+        };
         let (sender, connection) = match self.connect(dial).await {
             Ok(connected) => connected,
             Err(cause) => {
@@ -123,9 +156,10 @@ impl Http2 {
         let place = StreamPlace(Arc::clone(&places));
         // Under the lock of the map: an empty destination is forgotten there.
         let mut destinations = lock(&self.destinations);
-        let destination = destinations.entry(dial.clone()).or_default().clone();
-        lock(&destination.kept).push(Kept { sender: sender.clone(), places: Arc::clone(&places), used: true });
+        let known = Arc::clone(destinations.entry(dial.clone()).or_insert_with(|| Arc::clone(&destination)));
+        lock(&known.kept).push(Kept { sender: sender.clone(), places: Arc::clone(&places), used: true });
         drop(destinations);
+        drop(connecting);
         tokio::spawn(keep(connection, places, dial.clone(), Arc::clone(&self.destinations), self.limits));
         Ok((sender, place))
     }
