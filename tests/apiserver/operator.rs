@@ -76,8 +76,21 @@ impl Operated {
         made
     }
 
-    /// Kubernetes brings all pods up to date.
+    /// Kubernetes ends the pods of Deployments that are being deleted.
+    async fn end_pods(&self) {
+        for deployment in self.objects().list("Deployment").await {
+            let metadata = &deployment["metadata"];
+            if metadata["deletionTimestamp"].is_string() {
+                let text = |field: &str| metadata[field].as_str().unwrap().to_owned();
+                let none = json!({"metadata": {"finalizers": []}});
+                self.objects().merge("Deployment", &text("namespace"), &text("name"), none).await;
+            }
+        }
+    }
+
+    /// Kubernetes brings all pods up to date, and ends those that are to end.
     async fn roll_out(&self) {
+        self.end_pods().await;
         for deployment in self.objects().list("Deployment").await {
             let metadata = &deployment["metadata"];
             let replicas = deployment["spec"]["replicas"].clone();
@@ -118,6 +131,7 @@ impl Operated {
 
     async fn nothing_is_left(&self, boot: &str) {
         eventually("nothing is left", DEADLINE, || async {
+            self.end_pods().await;
             let boots = self.objects().names("SlimeBoot").await;
             let made: Vec<String> = self.made_for(boot).await.into_keys().collect();
             if boots.is_empty() && made.is_empty() { Ok(()) } else { Err((boots, made)) }
@@ -237,6 +251,7 @@ async fn a_change_is_followed_with_new_before_old_and_what_is_not_wanted_any_mor
         )
         .await;
     eventually("nothing is installed", DEADLINE, || async {
+        operated.end_pods().await;
         let made = operated.made_for("lazyload").await;
         if made.is_empty() { Ok(()) } else { Err(made.into_keys().collect::<Vec<_>>()) }
     })
@@ -297,10 +312,17 @@ async fn the_redirection_goes_first_and_nothing_else_before_it_is_gone() {
     operated.ready("lazyload").await;
     let hold = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
     operated.objects().merge("EnvoyFilter", "istio-system", "to-global-sidecar", hold(json!(["test/hold"]))).await;
-    let before: Vec<String> = operated.made_for("lazyload").await.into_keys().collect();
     operated.objects().delete("SlimeBoot", "mesh-operator", "lazyload").await;
-    let removing = operated.reason("lazyload", "Removing").await;
-    assert_eq!(removing["message"], "EnvoyFilter istio-system/to-global-sidecar is being deleted");
+    eventually("the controller has ended, and the redirection is to go", DEADLINE, || async {
+        operated.end_pods().await;
+        let removing = operated.condition("lazyload", "Ready").await;
+        let awaited = "EnvoyFilter istio-system/to-global-sidecar is being deleted";
+        if removing["reason"] == "Removing" && removing["message"] == awaited { Ok(()) } else { Err(removing) }
+    })
+    .await;
+    let mut before = rendered(&printed_boot("the_seeds_cluster_accesslog_example"));
+    before.remove("Deployment mesh-operator/lazyload").unwrap();
+    let before: Vec<String> = before.into_keys().collect();
     assert_eq!(operated.made_for("lazyload").await.into_keys().collect::<Vec<_>>(), before);
     operated.objects().merge("EnvoyFilter", "istio-system", "to-global-sidecar", hold(json!([]))).await;
     eventually("the redirection is gone, the rest waits for the proxies", DEADLINE, || async {
@@ -313,6 +335,67 @@ async fn the_redirection_goes_first_and_nothing_else_before_it_is_gone() {
     })
     .await;
     operated.nothing_is_left("lazyload").await;
+}
+
+#[tokio::test]
+async fn a_slime_boot_that_is_deleted_while_there_are_fences_leaves_none_of_them_without_a_fallback() {
+    let Some(operated) = Operated::start("fences that remain").await else { return };
+    let objects = operated.objects();
+    objects.apply(&printed_boot("the_seeds_cluster_accesslog_example")).await;
+    operated.ready("lazyload").await;
+    let fence = objects.fence("default", "productpage", json!({"enable": true})).await;
+    let owner = json!({
+        "apiVersion": fence["apiVersion"], "kind": "ServiceFence", "name": "productpage", "controller": true,
+        "uid": fence["metadata"]["uid"],
+    });
+    let sidecar = |name: &str, owners: Value| {
+        json!({
+            "apiVersion": "networking.istio.io/v1beta1", "kind": "Sidecar",
+            "metadata": {"namespace": "default", "name": name, "ownerReferences": owners},
+            "spec": {"workloadSelector": {"labels": {"app": name}}, "egress": [{"hosts": ["istio-system/*"]}]},
+        })
+    };
+    let ours = objects.apply(&sidecar("productpage", json!([owner]))).await;
+    let users = objects.apply(&sidecar("users", json!([]))).await;
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+
+    objects.delete("SlimeBoot", "mesh-operator", "lazyload").await;
+    eventually("the controller is to end", DEADLINE, || async {
+        let controller = objects.find("Deployment", "mesh-operator", "lazyload").await.unwrap();
+        let told = operated.condition("lazyload", "Ready").await["message"].clone();
+        let metadata = &controller["metadata"];
+        let ending = metadata["finalizers"] == json!(["foregroundDeletion"]);
+        if ending && told == "Deployment mesh-operator/lazyload is being deleted" {
+            Ok(())
+        } else {
+            Err((controller, told))
+        }
+    })
+    .await;
+    // Its pods may still write, so nobody else does.
+    assert_eq!(version(&objects.find("Sidecar", "default", "productpage").await.unwrap()), version(&ours));
+    operated.end_pods().await;
+    let wide = eventually("the Sidecar imports everything", DEADLINE, || async {
+        let found = objects.find("Sidecar", "default", "productpage").await.ok_or("it is gone")?;
+        if found["spec"]["egress"][0]["hosts"] == json!(["*/*"]) { Ok(found) } else { Err("it does not") }
+    })
+    .await;
+    assert_eq!(wide["spec"]["egress"][1]["hosts"], json!(["istio-system/*"]), "the same routes");
+    assert_eq!(wide["spec"]["workloadSelector"], ours["spec"]["workloadSelector"]);
+    eventually("the Sidecar is gone", DEADLINE, || async {
+        if objects.find("Sidecar", "default", "productpage").await.is_none() { Ok(()) } else { Err("it is there") }
+    })
+    .await;
+    assert!(
+        objects.find("EnvoyFilter", "istio-system", "to-global-sidecar").await.is_some(),
+        "proxies may still use it"
+    );
+    operated.nothing_is_left("lazyload").await;
+    assert_eq!(objects.names("ServiceFence").await, ["default/productpage"]);
+    assert_eq!(version(&objects.find("Sidecar", "default", "users").await.unwrap()), version(&users));
+    let writes = operated.cluster.audited_writes().into_iter().filter(|(_, what)| !what.ends_with("global-sidecar"));
+    let writes: Vec<String> = writes.filter(|(user, _)| user == "slime-boot").map(|(_, what)| what).collect();
+    assert_eq!(writes, ["patch sidecars productpage", "delete sidecars productpage"]);
 }
 
 #[tokio::test]

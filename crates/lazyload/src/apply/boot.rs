@@ -14,11 +14,13 @@ use lazyload_logic::types::ObjectRef;
 use serde_json::{Value, json};
 
 use super::kube::as_applied;
-use super::takeover;
+use super::{farewell, takeover};
 
 const MANAGER: &str = names::BOOT_FIELD_MANAGER;
 /// Longest wait for one act; after that it counts as failed and is tried again.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// The same for an act on every Sidecar.
+const TIMEOUT_OF_MANY: Duration = Duration::from_secs(300);
 
 /// Writes to the API server what the operator decides.
 #[derive(Clone)]
@@ -43,15 +45,20 @@ impl BootWriter {
 
     /// Carries out one act; what went wrong is logged here.
     pub async fn carry_out(&self, action: &Action) -> Outcome {
-        let outcome = match tokio::time::timeout(TIMEOUT, self.send(action)).await {
+        let limit = match action.act {
+            Act::WidenSidecars { .. } | Act::RemoveSidecars { .. } => TIMEOUT_OF_MANY,
+            _ => TIMEOUT,
+        };
+        let outcome = match tokio::time::timeout(limit, self.send(action)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(kube::Error::Api(status))) => Outcome::Failed(format!("{} ({})", status.message, status.code)),
             Ok(Err(error)) => Outcome::Failed(error.to_string()),
-            Err(_) => Outcome::Failed(format!("no answer within {} s", TIMEOUT.as_secs())),
+            Err(_) => Outcome::Failed(format!("not done within {} s", limit.as_secs())),
         };
         let object = action.act.key().map(ToString::to_string);
         let (boot, act) = (&action.boot, action.act.name());
         match &outcome {
+            Outcome::Changed(sidecars) => tracing::info!(%boot, act, sidecars, "done"),
             Outcome::Stored(_) | Outcome::Done => tracing::info!(%boot, object, act, "done"),
             Outcome::Occupied(whose) => tracing::warn!(%boot, object, act, whose, "not done: not ours"),
             Outcome::Failed(reason) => tracing::warn!(%boot, object, act, reason, "not done"),
@@ -79,11 +86,19 @@ impl BootWriter {
             }
             Act::Create { key, uid, body } => self.create(boot, key, uid.as_deref(), body).await,
             Act::Apply { key, uid, body } => self.apply(key, uid, body).await,
+            Act::WidenSidecars { scope } => farewell::widen_sidecars(&self.client, scope).await.map(Outcome::Changed),
+            Act::RemoveSidecars { scope } => farewell::remove_sidecars(&self.client, scope).await.map(Outcome::Changed),
             Act::Delete { key, uid } => {
                 let preconditions = Preconditions { uid: Some(uid.clone()), resource_version: None };
-                let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-                match self.of(key).delete(&key.name, &params).await {
-                    Ok(_) => Ok(Outcome::Done),
+                // A pod that is ending still writes: a controller's Deployment goes when they are gone.
+                let how = if key.is_controller() { DeleteParams::foreground() } else { DeleteParams::background() };
+                match self.of(key).delete(&key.name, &DeleteParams { preconditions: Some(preconditions), ..how }).await
+                {
+                    // Some kinds are handed back although they are gone.
+                    Ok(answer) => match answer.left().filter(|left| left.metadata.deletion_timestamp.is_some()) {
+                        Some(going) => applied(Ok(going)),
+                        None => Ok(Outcome::Done),
+                    },
                     // Gone, or another one of its name.
                     Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(Outcome::Done),
                     Err(error) => Err(error),

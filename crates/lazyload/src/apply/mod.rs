@@ -1,9 +1,10 @@
 //! Owns the ways in which changes are carried out: at a Kubernetes API server, or in a folder of YAML; and Events.
 //! Never decides what to write; the plan does.
-//! Next: `kube` for the real thing, `boot` for what the operator does, `folder` for the cluster in a folder.
+//! Next: `kube` for the real thing, `boot` for what the operator does, `farewell` for the end of Sidecars, `folder` for the cluster in a folder.
 
 pub mod boot;
 mod events;
+pub mod farewell;
 pub mod folder;
 pub mod kube;
 mod takeover;

@@ -8,7 +8,6 @@ mod crds;
 mod demo;
 mod engine;
 mod export;
-mod farewell;
 pub mod global_sidecar;
 mod graph;
 mod install;

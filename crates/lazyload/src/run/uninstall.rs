@@ -1,7 +1,7 @@
 //! `lazyload uninstall`: takes lazyload out of the mesh, what hides services first, and leaves CRDs, fences and operator.
 //!
 //! What hides services goes while unknown hosts are still served by the global-sidecar: first whoever would put it back, then the
-//! Sidecars (in stages, see `farewell`), then, by the operator, what the SlimeBoots stand for. Deployments and Sidecars are those that carry our names; see contract 5.8.
+//! Sidecars (in stages, see `apply/farewell`), then, by the operator, what the SlimeBoots stand for. Deployments and Sidecars are those that carry our names; see contract 5.8.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use lazyload_api::names;
-use lazyload_logic::operator::BOOT_KIND;
+use lazyload_logic::operator::{BOOT_KIND, SETTLE, Scope};
 use serde_json::json;
 
-use super::farewell::{absent_is_fine, remove_sidecars};
 use crate::apply::boot::resource;
+use crate::apply::farewell::{remove_sidecars, widen_sidecars};
 use crate::cli::UninstallArgs;
 use crate::process::exit::BadInput;
 use crate::process::logging;
@@ -72,13 +72,40 @@ impl Leaving {
                 self.stop(&deployment.namespace().unwrap_or_default(), &deployment.name_any()).await?;
             }
         }
-        remove_sidecars(&self.client).await?;
+        self.bare().await?;
         for boot in self.slime_boots().await? {
             let (namespace, name) = (boot.namespace().unwrap_or_default(), boot.name_any());
             tracing::info!(slime_boot = %format!("{namespace}/{name}"), "deleting");
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &resource(BOOT_KIND));
-            absent_is_fine(api.delete(&name, &DeleteParams::default()).await)
-                .with_context(|| format!("failed to delete SlimeBoot {namespace}/{name}"))?;
+            match api.delete(&name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                other => drop(other.with_context(|| format!("failed to delete SlimeBoot {namespace}/{name}"))?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the Sidecars of fences, whoever installed their controller; returns when proxies have followed.
+    async fn bare(&self) -> anyhow::Result<()> {
+        let every = Scope::default();
+        let mut widened = 0;
+        loop {
+            let changed =
+                widen_sidecars(&self.client, &every).await.context("failed to widen the Sidecars of fences")?;
+            if changed == 0 {
+                break;
+            }
+            widened += changed;
+        }
+        if widened > 0 {
+            let settle = SETTLE.as_secs();
+            tracing::info!(widened, settle, "Sidecars of fences import every service; proxies get time to follow");
+            tokio::time::sleep(SETTLE).await;
+        }
+        let removed = remove_sidecars(&self.client, &every).await.context("failed to remove the Sidecars of fences")?;
+        tracing::info!(removed, "Sidecars of fences removed");
+        if removed > 0 {
+            tokio::time::sleep(SETTLE).await;
         }
         Ok(())
     }

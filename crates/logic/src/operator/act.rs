@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Key;
+use super::{Key, Scope};
 use crate::types::ObjectRef;
 
 /// One act, for one SlimeBoot.
@@ -42,12 +42,22 @@ pub enum Act {
         /// The object.
         body: Value,
     },
-    /// Deletes an object of ours, and no other one of its name.
+    /// Deletes an object of ours, and no other one of its name. A controller's Deployment is there, being deleted, until its pods have ended.
     Delete {
         /// Which.
         key: Key,
         /// Its identity.
         uid: String,
+    },
+    /// Gives every cluster to the workloads of fences, and changes no route.
+    WidenSidecars {
+        /// Whose.
+        scope: Scope,
+    },
+    /// Deletes the Sidecars of fences.
+    RemoveSidecars {
+        /// Whose.
+        scope: Scope,
     },
     /// Writes the SlimeBoot's status, and an Event if there is news.
     Status {
@@ -66,7 +76,9 @@ impl Act {
     pub fn key(&self) -> Option<&Key> {
         match self {
             Self::Create { key, .. } | Self::Apply { key, .. } | Self::Delete { key, .. } => Some(key),
-            Self::Finalizer { .. } | Self::Status { .. } => None,
+            Self::Finalizer { .. } | Self::WidenSidecars { .. } | Self::RemoveSidecars { .. } | Self::Status { .. } => {
+                None
+            }
         }
     }
 
@@ -79,6 +91,8 @@ impl Act {
             Self::Create { .. } => "create",
             Self::Apply { .. } => "apply",
             Self::Delete { .. } => "delete",
+            Self::WidenSidecars { .. } => "widen the Sidecars of fences",
+            Self::RemoveSidecars { .. } => "remove the Sidecars of fences",
             Self::Status { .. } => "write the status",
         }
     }
@@ -102,6 +116,8 @@ pub enum Outcome {
     Stored(Box<Value>),
     /// It is gone.
     Done,
+    /// So many objects changed.
+    Changed(usize),
     /// There is an object of that name that is not ours; whose, as far as it says so.
     Occupied(Option<String>),
     /// Not done, in the API server's words; worth another try.

@@ -48,7 +48,7 @@ pub(super) enum Stop {
     Conflict(String),
 }
 
-type Bodies = Vec<(Key, Value)>;
+pub(super) type Bodies = Vec<(Key, Value)>;
 
 impl View<'_> {
     pub(super) fn assess(&self, rival: Option<String>, undeclared: Option<String>) -> Assessment {
@@ -71,7 +71,13 @@ impl View<'_> {
             return;
         }
         let (standing, redirections) = self.wanted(installation);
+        if !self.see_off(&standing, seen) {
+            return;
+        }
         for (key, body) in &standing {
+            if key.is_controller() && !self.is_alone(key, seen) {
+                return;
+            }
             self.write(key, body, seen);
             if seen.act.is_some() {
                 return;
@@ -109,7 +115,7 @@ impl View<'_> {
         (bodies(&installation.serving_also(&in_use), false), bodies(installation, true))
     }
 
-    fn mine(&self) -> impl Iterator<Item = (&Key, &Actual)> {
+    pub(super) fn mine(&self) -> impl Iterator<Item = (&Key, &Actual)> {
         self.objects.iter().filter(|(_, (owner, _))| owner == self.id).map(|(key, (_, actual))| (key, actual))
     }
 
@@ -233,7 +239,7 @@ impl View<'_> {
         }
     }
 
-    fn delete(&self, key: &Key, seen: &mut Assessment) {
+    pub(super) fn delete(&self, key: &Key, seen: &mut Assessment) {
         if self.actual(key).is_some_and(|actual| actual.leaving) {
             seen.waiting.push(format!("{key} is being deleted"));
             return;
@@ -250,7 +256,7 @@ impl View<'_> {
 }
 
 impl Assessment {
-    fn wake(&mut self, at: Duration) {
+    pub(super) fn wake(&mut self, at: Duration) {
         self.alarm = Some(self.alarm.map_or(at, |before| before.min(at)));
     }
 }

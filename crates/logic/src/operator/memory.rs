@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::farewell::Farewell;
 use super::slime_boot::Boot;
 use super::{Key, Outcome};
 use crate::boot::Routes;
@@ -27,6 +28,7 @@ pub(super) struct Memory {
     pub written: BTreeMap<Key, Written>,
     pub problems: BTreeMap<Key, Problem>,
     pub redirected_at: Duration,
+    pub farewell: Farewell,
     /// What redirections used before they changed.
     held: Routes,
     pub status_retry_at: Option<Duration>,
@@ -62,6 +64,7 @@ impl Memory {
             written: BTreeMap::new(),
             problems: BTreeMap::new(),
             redirected_at: now,
+            farewell: Farewell::new(now),
             held: Routes::default(),
             status_retry_at: None,
             status_failures: 0,
@@ -105,7 +108,9 @@ impl Memory {
                 )
             }
             Outcome::Failed(reason) => (format!("{key}: {reason}"), false),
-            Outcome::Done | Outcome::Stored(_) => (format!("{key}: the API server answered without the object"), false),
+            Outcome::Done | Outcome::Changed(_) | Outcome::Stored(_) => {
+                (format!("{key}: the API server answered without the object"), false)
+            }
         };
         self.problems.insert(key, Problem { text, occupied, wanted, failures, retry_at: now + wait(failures) });
     }
@@ -113,6 +118,9 @@ impl Memory {
     /// An object of ours was seen.
     pub(super) fn found(&mut self, key: &Key, uid: &str) {
         self.inventory.insert(key.clone(), uid.to_owned());
+        if key.is_controller() {
+            self.farewell.begin_anew();
+        }
         if self.problems.get(key).is_some_and(|problem| problem.occupied) {
             self.problems.remove(key);
         }
@@ -130,7 +138,8 @@ impl Memory {
     }
 }
 
-fn wait(failures: u32) -> Duration {
+/// How long to wait after so many failures.
+pub(super) fn wait(failures: u32) -> Duration {
     let (first, longest) = RETRY;
     first.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest)
 }

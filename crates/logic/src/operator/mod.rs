@@ -1,9 +1,10 @@
 //! Owns what is known of SlimeBoots and of the objects made for them, and decides the one next thing to do for each.
 //! Never touches a cluster: an act is carried out elsewhere, and its outcome is an event like any other.
-//! Next: `assess` for the order of things, `rivals` for SlimeBoots that would fight, `ports` for found ones, `status` for what users are told.
+//! Next: `assess` for the order of things, `farewell` for the end of them, `rivals` for SlimeBoots that would fight, `ports` for found ones, `status` for what users are told.
 
 mod act;
 mod assess;
+mod farewell;
 mod kinds;
 mod memory;
 mod object;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use act::{Act, Action, News, Outcome};
+pub use farewell::Scope;
 pub use kinds::{BOOT_KIND, DECLARING, KINDS, KindOf};
 pub use memory::SETTLE;
 pub use object::Key;
@@ -176,6 +178,9 @@ impl Operator {
         let Some((owner, before)) = self.objects.remove(key) else { return };
         if let Some(memory) = self.memories.get_mut(&owner) {
             memory.problems.remove(key);
+            if before.leaving {
+                memory.inventory.remove(key);
+            }
             memory.redirected(&before.routes, now.monotonic);
         }
     }
@@ -216,13 +221,21 @@ impl Operator {
             (Act::Create { key, body, .. } | Act::Apply { key, body, .. }, outcome) => {
                 memory.failed(key, Some(&body), outcome, now.monotonic);
             }
-            (Act::Delete { key, .. }, Outcome::Done | Outcome::Stored(_)) => {
+            // It is there until somebody's finalizer is off it.
+            (Act::Delete { key, .. }, Outcome::Stored(object)) => {
+                memory.problems.remove(&key);
+                self.on_object(&object, now);
+            }
+            (Act::Delete { key, .. }, Outcome::Done) => {
                 memory.inventory.remove(&key);
                 memory.problems.remove(&key);
                 memory.written.remove(&key);
                 self.on_gone(&key, now);
             }
             (Act::Delete { key, .. }, outcome) => memory.failed(key, None, outcome, now.monotonic),
+            (Act::WidenSidecars { .. } | Act::RemoveSidecars { .. }, outcome) => {
+                memory.farewell.on_finished(outcome, now.monotonic);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::kinds::{self, KindOf};
 use crate::boot::Routes;
 use crate::checksum::checksum;
+use crate::settings::{Context, Revisions, resolve};
 use crate::types::ObjectRef;
 
 /// Kind, namespace and name, in the order in which objects can be deleted.
@@ -48,6 +49,18 @@ impl Key {
         self.kind().kind == "Service" && self.name == names::GLOBAL_SIDECAR
     }
 
+    /// Whether it is the Deployment of a controller.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        self.kind().kind == "Deployment" && self.name != names::GLOBAL_SIDECAR
+    }
+
+    /// Whether it has the settings of a controller.
+    pub(super) fn is_settings(&self) -> bool {
+        self.kind().kind == "ConfigMap"
+            && ![names::GLOBAL_SIDECAR, names::ACCESS_LOG_SOURCE].contains(&self.name.as_str())
+    }
+
     /// Whether it sends callers to a global-sidecar.
     #[must_use]
     pub fn is_redirection(&self) -> bool {
@@ -77,6 +90,8 @@ pub(super) struct Actual {
     pub routes: Routes,
     /// Of the Service of a global-sidecar: its ports.
     pub ports: Vec<u16>,
+    /// Of the settings of a controller: what it looks after.
+    pub looks_after: Option<Revisions>,
     /// It is being deleted.
     pub leaving: bool,
 }
@@ -93,6 +108,7 @@ impl Actual {
             lacks: (key.kind().kind == "Deployment").then(|| lacks(object)).flatten(),
             routes: if key.is_redirection() { Routes::of(object) } else { Routes::default() },
             ports: if key.is_entrance() { service_ports(object) } else { Vec::new() },
+            looks_after: if key.is_settings() { revisions(object, &key.namespace) } else { None },
             leaving: metadata.get("deletionTimestamp").is_some(),
         };
         Some((key, owner, actual))
@@ -119,6 +135,13 @@ fn fingerprint(object: &Value) -> String {
         }
     }
     checksum(&object.to_string())
+}
+
+/// What a controller with these settings looks after; nothing if it cannot read them.
+fn revisions(config_map: &Value, namespace: &str) -> Option<Revisions> {
+    let entry = serde_json::from_str(config_map.pointer("/data/cfg")?.as_str()?).ok()?;
+    let context = Context { namespace: Some(namespace.to_owned()), ..Context::default() };
+    Some(resolve(&entry, &context).ok()?.settings.revisions)
 }
 
 fn service_ports(service: &Value) -> Vec<u16> {

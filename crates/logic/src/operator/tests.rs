@@ -9,7 +9,7 @@ use lazyload_api::names;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Event, Key};
+use super::{Event, Key, Outcome};
 use world::{World, targets};
 
 fn spec(general: &Value) -> Value {
@@ -60,10 +60,13 @@ fn a_deleted_slime_boot_takes_the_redirection_first_and_everything_else_after_a_
     world.boot("lazyload", &cluster(&[9080]));
     world.converge();
     world.remove("lazyload");
+    world.run();
+    world.roll_out();
     world.acts.clear();
     world.run();
-    assert_eq!(world.acts[0], "delete EnvoyFilter istio-system/to-global-sidecar");
-    assert!(world.acts[1..].iter().all(|act| !act.starts_with("delete")), "{:?}", world.acts);
+    assert_eq!(world.acts[..2], ["widen the Sidecars of fences ", "remove the Sidecars of fences "]);
+    assert_eq!(world.acts[2], "delete EnvoyFilter istio-system/to-global-sidecar");
+    assert!(world.acts[3..].iter().all(|act| !act.starts_with("delete")), "{:?}", world.acts);
     world.now += Duration::from_secs(6);
     world.run();
     assert_eq!(world.names(), BTreeSet::new());
@@ -72,6 +75,126 @@ fn a_deleted_slime_boot_takes_the_redirection_first_and_everything_else_after_a_
     let account =
         world.acts.iter().position(|act| act == "delete ServiceAccount mesh-operator/global-sidecar").unwrap();
     assert!(deployment < account);
+}
+
+#[test]
+fn before_the_fallback_goes_the_controller_ends_and_the_sidecars_of_its_fences_go_in_stages() {
+    let disabled = {
+        let mut spec = cluster(&[9080]);
+        spec["module"][0]["enable"] = json!(false);
+        spec
+    };
+    let ends: [&dyn Fn(&mut World); 2] =
+        [&|world| world.remove("lazyload"), &|world| world.boot("lazyload", &disabled)];
+    for end in ends {
+        let mut world = World::new();
+        world.boot("lazyload", &cluster(&[9080]));
+        world.converge();
+        world.controllers_write();
+        end(&mut world);
+        world.acts.clear();
+        world.run();
+        assert_eq!(world.acts, ["delete Deployment mesh-operator/lazyload", "write the status "]);
+        let waiting = world.condition("lazyload", "Ready");
+        assert_eq!(
+            (&waiting["reason"], &waiting["message"]),
+            (&json!("Removing"), &json!("Deployment mesh-operator/lazyload is being deleted"))
+        );
+        // Its pods have ended. A round that finds nothing to do ends the widening.
+        world.controllers_write();
+        world.roll_out();
+        world.acts.clear();
+        world.run();
+        let widen = "widen the Sidecars of fences ";
+        assert_eq!(world.acts, [widen, widen, "write the status "]);
+        assert!(world.sidecars[""].wide);
+        // An operator that begins anew does not know since when they are wide.
+        world.restart();
+        world.run();
+        assert_eq!(world.sidecars.len(), 1);
+        world.now += Duration::from_secs(6);
+        world.acts.clear();
+        world.run();
+        assert_eq!(world.acts, ["remove the Sidecars of fences "]);
+        assert!(world.names().contains("EnvoyFilter istio-system/to-global-sidecar"));
+        world.now += Duration::from_secs(6);
+        world.run();
+        assert_eq!(world.acts[1], "delete EnvoyFilter istio-system/to-global-sidecar");
+        world.converge();
+        assert_eq!(world.names(), BTreeSet::new());
+        assert!(world.sidecars.is_empty());
+    }
+}
+
+#[test]
+fn sidecars_that_another_slime_boots_controller_looks_after_are_left_to_it() {
+    let of = |revision: &str, namespace: &str| {
+        let mut spec = namespaces(&[namespace]);
+        spec["module"][0]["name"] = json!(format!("lazyload-{revision}"));
+        spec["module"][0]["kind"] = json!("lazyload");
+        spec["module"][0]["global"] = json!({"istioRev": revision, "strictRev": true});
+        spec
+    };
+    let mut world = World::new();
+    world.boot("first", &of("a", "shop"));
+    world.boot("second", &of("b", "bank"));
+    world.converge();
+    world.controllers_write();
+    // What it looked after counts, and not what is said last.
+    world.boot("first", &of("b", "shop"));
+    world.remove("first");
+    world.converge();
+    assert_eq!(world.sidecars.keys().collect::<Vec<_>>(), ["b"]);
+    assert!(!world.sidecars["b"].wide);
+    assert_eq!(world.condition("second", "Ready")["status"], "True");
+    world.remove("second");
+    world.converge();
+    assert!(world.sidecars.is_empty() && world.store.is_empty());
+}
+
+#[test]
+fn sidecars_that_cannot_be_changed_keep_the_fallback_and_the_condition_says_so() {
+    let mut world = World::new();
+    world.boot("lazyload", &cluster(&[9080]));
+    world.converge();
+    world.controllers_write();
+    world.remove("lazyload");
+    world.run();
+    world.roll_out();
+    let refused = Outcome::Failed("sidecars.networking.istio.io is forbidden (403)".to_owned());
+    let action = world.operator.next(world.now()).unwrap();
+    assert_eq!(action.act.name(), "widen the Sidecars of fences");
+    world.hear(Event::Finished(Box::new(action), refused));
+    world.run();
+    let degraded = world.condition("lazyload", "Degraded");
+    assert_eq!((&degraded["status"], &degraded["reason"]), (&json!("True"), &json!("Failed")));
+    assert_eq!(degraded["message"], "Sidecars of fences: sidecars.networking.istio.io is forbidden (403)");
+    assert!(world.names().contains("EnvoyFilter istio-system/to-global-sidecar"));
+    world.now += Duration::from_secs(1);
+    world.converge();
+    assert!(world.boots.is_empty() && world.sidecars.is_empty());
+}
+
+#[test]
+fn a_controller_of_another_name_starts_when_the_old_one_has_ended() {
+    let mut world = World::new();
+    world.boot("lazyload", &cluster(&[9080]));
+    world.converge();
+    world.controllers_write();
+    let mut renamed = cluster(&[9080]);
+    renamed["module"][0]["name"] = json!("other");
+    renamed["module"][0]["kind"] = json!("lazyload");
+    world.boot("lazyload", &renamed);
+    world.run();
+    assert!(
+        world.store[&Key::new("Deployment", "mesh-operator", "lazyload").unwrap()]["metadata"]["deletionTimestamp"]
+            .is_string()
+    );
+    assert!(!world.names().contains("Deployment mesh-operator/other"));
+    world.converge();
+    assert!(world.names().contains("Deployment mesh-operator/other"));
+    assert!(!world.sidecars[""].wide, "it goes on where the old one was");
+    assert_eq!(world.condition("lazyload", "Ready")["status"], "True");
 }
 
 #[test]
@@ -270,6 +393,7 @@ enum Happening {
     Acts(usize),
     Restarts,
     IsRemoved,
+    ControllersWrite,
     Declares(Vec<u16>),
     HasDeclared,
 }
@@ -280,6 +404,9 @@ fn specs() -> Vec<Value> {
     with_port["component"]["globalSidecar"]["port"] = json!(8888);
     let mut elsewhere = cluster(&[9080]);
     elsewhere["module"][0]["general"]["clusterGsNamespace"] = json!("gateways");
+    let mut renamed = cluster(&[9080]);
+    renamed["module"][0]["name"] = json!("other");
+    renamed["module"][0]["kind"] = json!("lazyload");
     let mut none = cluster(&[9080]);
     none["module"][0]["enable"] = json!(false);
     let mut measured = spec(&json!({"wormholePort": [9080], "metricSourceType": "prometheus"}));
@@ -294,6 +421,7 @@ fn specs() -> Vec<Value> {
         cluster(&[]),
         with_port,
         elsewhere,
+        renamed,
         none,
         spec(&json!({"wormholePort": [80], "dispatches": dispatches})),
         measured,
@@ -313,6 +441,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Restarts),
         1 => Just(Happening::IsRemoved),
         2 => prop::collection::vec(7000_u16..7003, 0..3).prop_map(Happening::Declares),
+        3 => Just(Happening::ControllersWrite),
         1 => Just(Happening::HasDeclared),
     ]
 }
@@ -338,6 +467,7 @@ proptest! {
                 Happening::IsRemoved => world.remove("lazyload"),
                 Happening::Restarts => world.restart(),
                 Happening::Declares(ports) => world.declares("shop/web", &ports),
+                Happening::ControllersWrite => world.controllers_write(),
                 Happening::HasDeclared => world.all_is_declared(),
             }
         }
@@ -354,10 +484,11 @@ proptest! {
             wanted.iter().flat_map(crate::boot::desired_objects).filter_map(|body| Some(Key::of(&body)?.to_string())).collect();
         prop_assert_eq!(world.names(), wanted);
         prop_assert_eq!(&world.condition("lazyload", "Ready")["status"], "True");
+        world.controllers_write();
         world.remove("lazyload");
         world.converge();
         world.converge();
         prop_assert_eq!(world.names(), BTreeSet::new());
-        prop_assert!(world.boots.is_empty());
+        prop_assert!(world.boots.is_empty() && world.sidecars.is_empty());
     }
 }

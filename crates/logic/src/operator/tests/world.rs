@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::boot::Declared;
 use crate::operator::object::owner;
-use crate::operator::{Act, Action, DECLARING, Event, Key, News, Operator, Outcome};
+use crate::operator::{Act, Action, DECLARING, Event, Key, News, Operator, Outcome, SETTLE, Scope};
 use crate::types::{Now, ObjectRef};
 
 /// Longest run of acts without news from outside.
@@ -23,6 +23,19 @@ pub(super) struct World {
     pub(super) made: u64,
     pub(super) news: Vec<News>,
     pub(super) acts: Vec<String>,
+    /// Of fences, by name.
+    pub(super) sidecars: BTreeMap<String, Sidecar>,
+    /// When one of them went last, which makes it the proxies' turn.
+    bared_at: Option<Duration>,
+}
+
+/// The Sidecar of a fence.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sidecar {
+    /// Its label.
+    pub(super) revision: Option<String>,
+    /// Whether it shows every cluster.
+    pub(super) wide: bool,
 }
 
 impl World {
@@ -90,6 +103,10 @@ impl World {
         let stored = |value: &Value| Outcome::Stored(Box::new(value.clone()));
         let name = action.boot.name.to_string();
         match &action.act {
+            Act::WidenSidecars { scope } => {
+                self.change_sidecars(scope, |sidecar| (!std::mem::replace(&mut sidecar.wide, true)).then_some(true))
+            }
+            Act::RemoveSidecars { scope } => self.change_sidecars(scope, |_| Some(false)),
             Act::Finalizer { present, .. } => {
                 let boot = self.boots.get_mut(&name).unwrap();
                 boot["metadata"]["finalizers"] =
@@ -125,6 +142,15 @@ impl World {
                 self.put(key, body)
             }
             Act::Delete { key, uid } => {
+                if key.is_redirection() {
+                    self.nobody_depends_on_the_fallback(&action.boot);
+                }
+                let pods =
+                    self.store.get_mut(key).filter(|it| key.is_controller() && it["metadata"]["uid"] == json!(uid));
+                if let Some(deployment) = pods {
+                    deployment["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+                    return stored(deployment);
+                }
                 if self.store.get(key).is_some_and(|found| found["metadata"]["uid"] == json!(uid)) {
                     self.store.remove(key);
                     self.hear(Event::Gone(key.clone()));
@@ -154,6 +180,11 @@ impl World {
         let deployments: Vec<Key> = self.store.keys().filter(|key| key.kind().kind == "Deployment").cloned().collect();
         for key in deployments {
             let deployment = self.store.get_mut(&key).unwrap();
+            if deployment["metadata"]["deletionTimestamp"].is_string() {
+                self.store.remove(&key);
+                self.hear(Event::Gone(key));
+                continue;
+            }
             let replicas = deployment["spec"]["replicas"].clone();
             deployment["status"] = json!({
                 "observedGeneration": deployment["metadata"]["generation"], "replicas": replicas, "updatedReplicas": replicas,
@@ -187,6 +218,11 @@ impl World {
         let redirections: Vec<(&Key, &Value)> = self.store.iter().filter(|(key, _)| key.is_redirection()).collect();
         let root = redirections.iter().any(|(key, _)| key.namespace == "istio-system");
         assert!(!root || redirections.len() == 1, "two catch-alls: {:?}", self.acts);
+        let controllers: Vec<&Value> =
+            self.store.iter().filter(|(key, _)| key.is_controller()).map(|(_, it)| &it["metadata"]["labels"]).collect();
+        let owners: BTreeSet<&str> =
+            controllers.iter().map(|it| it[names::SLIME_BOOT_LABEL].as_str().unwrap()).collect();
+        assert_eq!(owners.len(), controllers.len(), "two controllers of one SlimeBoot: {:?}", self.acts);
         for (key, filter) in redirections {
             for (port, namespace) in targets(filter) {
                 let get = |kind: &str, name: &str| self.store.get(&Key::new(kind, &namespace, name).unwrap());
@@ -231,10 +267,58 @@ impl World {
         }
     }
 
+    /// Each controller writes the Sidecars of the fences that it looks after: those of its revision, named like it.
+    pub(super) fn controllers_write(&mut self) {
+        let writers: Vec<Key> = self.store.keys().filter(|key| key.is_controller()).cloned().collect();
+        for key in writers {
+            let settings = &self.store[&Key::new("ConfigMap", &key.namespace, &key.name).unwrap()];
+            let entry: Value = serde_json::from_str(settings["data"]["cfg"].as_str().unwrap()).unwrap();
+            let revision = entry["global"]["istioRev"].as_str().map(str::to_owned);
+            self.sidecars.insert(revision.clone().unwrap_or_default(), Sidecar { revision, wide: false });
+        }
+    }
+
+    fn change_sidecars(&mut self, scope: &Scope, change: impl Fn(&mut Sidecar) -> Option<bool>) -> Outcome {
+        assert!(!self.store.keys().any(|key| key.is_controller() && scope.but.is_empty()), "a controller still writes");
+        let now = self.now;
+        let mut changed = 0;
+        self.sidecars.retain(|_, sidecar| {
+            let labels = sidecar.revision.iter().map(|it| (names::REVISION_LABEL.to_owned(), it.clone())).collect();
+            let done = if scope.covers(&labels) { change(sidecar) } else { None };
+            changed += usize::from(done.is_some());
+            if done == Some(false) {
+                assert!(sidecar.wide, "routes went before every cluster was there");
+                self.bared_at = Some(now);
+            }
+            done != Some(false)
+        });
+        Outcome::Changed(changed)
+    }
+
+    /// Whether no workload knows a part of the mesh alone, or did a moment ago, unless somebody else's fallback serves it.
+    fn nobody_depends_on_the_fallback(&self, boot: &ObjectRef) {
+        let stays = self.boots[boot.name.as_ref()]["metadata"]["deletionTimestamp"].is_null()
+            && self.boots[boot.name.as_ref()]["spec"]["module"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|it| it["enable"] == true);
+        if stays {
+            return;
+        }
+        let settings = self.store.iter().find(|(key, it)| key.is_settings() && owner(it).as_ref() == Some(boot));
+        let entry: Value = serde_json::from_str(settings.unwrap().1["data"]["cfg"].as_str().unwrap()).unwrap();
+        let revision = entry["global"]["istioRev"].as_str();
+        let left: Vec<_> = self.sidecars.values().filter(|it| it.revision.as_deref() == revision).collect();
+        assert!(left.is_empty(), "{left:?} are left without a fallback: {:?}", self.acts);
+        assert!(self.bared_at.is_none_or(|at| self.now >= at + SETTLE), "proxies had no time: {:?}", self.acts);
+    }
+
     /// A new operator hears of everything but what is declared.
     pub(super) fn restart(&mut self) {
         let (store, boots, now, made) = (self.store.clone(), self.boots.clone(), self.now, self.made);
-        *self = Self { store, boots, now, made, ..Self::new() };
+        let (sidecars, bared_at) = (self.sidecars.clone(), self.bared_at);
+        *self = Self { store, boots, now, made, sidecars, bared_at, ..Self::new() };
         let known: Vec<Value> = self.boots.values().chain(self.store.values()).cloned().collect();
         known.into_iter().for_each(|object| self.hear(Event::Applied(Box::new(object))));
     }
