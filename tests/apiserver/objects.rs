@@ -58,7 +58,11 @@ impl Objects {
 
     /// Merges a patch into an object's status.
     pub async fn merge_status(&self, kind: &str, namespace: &str, name: &str, status: Value) {
-        let patch = json!({"status": status});
+        self.report(kind, namespace, name, json!({"status": status})).await;
+    }
+
+    /// Merges a patch into an object as those do who write its status.
+    pub async fn report(&self, kind: &str, namespace: &str, name: &str, patch: Value) {
         let api = self.api(kind, namespace);
         let merged = api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         merged.unwrap_or_else(|error| panic!("{kind} {namespace}/{name}: {error}: {patch}"));

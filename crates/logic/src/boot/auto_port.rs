@@ -104,6 +104,11 @@ impl Declared {
         Self(declared.collect())
     }
 
+    /// The ports, each with what it carries.
+    pub fn ports(&self) -> impl Iterator<Item = (u16, Protocol)> {
+        self.0.iter().copied()
+    }
+
     /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -127,12 +132,12 @@ impl Installation {
         self.settings.auto_port && self.global_sidecar.is_some()
     }
 
-    /// The ports that are found. `standing` are those that the global-sidecar has: they stay, unless what nobody declares is to go. As long
+    /// The ports that are found. Of what is `declared` one object is enough for each port and protocol, one that counts. `standing` are those that the global-sidecar has: they stay, unless what nobody declares is to go. As long
     /// as not everything that is `declared` is known, there is nothing, and nothing comes or goes.
     #[must_use]
     pub fn found_ports<'a>(
         &self,
-        declared: Option<impl Iterator<Item = (&'a ObjectRef, &'a Declared)>>,
+        declared: Option<impl Iterator<Item = (u16, Protocol, &'a ObjectRef)>>,
         standing: &BTreeSet<u16>,
     ) -> Found {
         let mut found = Found::default();
@@ -140,14 +145,13 @@ impl Installation {
         let cleans_up = self.settings.cleanup_wormhole_port && declared.is_some();
         let mut candidates: BTreeMap<u16, &ObjectRef> = BTreeMap::new();
         let mut bytes: BTreeMap<u16, &ObjectRef> = BTreeMap::new();
-        for (object, declared) in declared.into_iter().flatten().filter(|(object, _)| !self.is_always_seen(object)) {
-            for (port, protocol) in &declared.0 {
-                if protocol.is_http(self.settings.support_h2) {
-                    candidates.entry(*port).or_insert(object);
-                } else if *protocol == Protocol::Bytes {
-                    bytes.entry(*port).or_insert(object);
-                }
-            }
+        for (port, protocol, object) in declared.into_iter().flatten() {
+            let declared = match protocol {
+                http if http.is_http(self.settings.support_h2) => &mut candidates,
+                Protocol::Bytes => &mut bytes,
+                _ => continue,
+            };
+            declared.entry(port).and_modify(|first| *first = object.min(*first)).or_insert(object);
         }
         let fits = |port: &u16| {
             !sidecar.written_ports.contains(port) && *port != sidecar.probe_port && !refuse::PROXY_PORTS.contains(port)
@@ -176,13 +180,14 @@ impl Installation {
         found
     }
 
-    /// Whether every Sidecar shows this object, so that calls to it need no fallback; also the global-sidecars themselves, whose ports are
-    /// our own answer.
-    fn is_always_seen(&self, object: &ObjectRef) -> bool {
+    /// Whether the ports of this object count: not where every Sidecar shows it, so that calls to it need no fallback, and not those of the
+    /// global-sidecars, which are our own answer.
+    #[must_use]
+    pub fn counts(&self, object: &ObjectRef) -> bool {
         let namespace = object.namespace.as_ref();
-        namespace == self.istio_namespace
-            || namespace == self.settings.slime_namespace
-            || object.name.as_ref() == names::GLOBAL_SIDECAR
+        namespace != self.istio_namespace
+            && namespace != self.settings.slime_namespace
+            && object.name.as_ref() != names::GLOBAL_SIDECAR
     }
 
     /// The same, with a global-sidecar that also has what was found.
@@ -297,7 +302,9 @@ mod tests {
             })
             .collect();
         let standing = standing.iter().copied().collect();
-        installation.found_ports(Some(named.iter().map(|(id, declared)| (id, *declared))), &standing)
+        let counting = named.iter().filter(|(id, _)| installation.counts(id));
+        let declared = counting.flat_map(|(id, declared)| declared.ports().map(move |(port, how)| (port, how, id)));
+        installation.found_ports(Some(declared), &standing)
     }
 
     fn ports(found: &Found) -> Vec<u16> {

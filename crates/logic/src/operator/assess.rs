@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::memory::{Memory, REPAIR_PAUSE, SETTLE};
-use super::object::Actual;
+use super::object::{Actual, REPLACE};
 use super::slime_boot::Boot;
 use super::{Act, Key};
 use crate::boot::{Found, Installation, desired_objects, labelled};
@@ -125,6 +125,8 @@ impl View<'_> {
 
     /// Writes an object if it is not as it was written last.
     fn write(&self, key: &Key, body: &Value, seen: &mut Assessment) {
+        let replaced = self.replaced_once_more(key, body);
+        let body = replaced.as_ref().unwrap_or(body);
         let wanted = checksum(&body.to_string());
         if let Some(problem) = self.memory.problem(key, Some(&wanted)) {
             seen.occupied |= seen.problems.is_empty() && problem.occupied;
@@ -195,6 +197,17 @@ impl View<'_> {
             }
         }
         switched
+    }
+
+    /// A Deployment that was replaced so far and is to be rolled from now on is replaced once more: its old pods know nothing of pods beside
+    /// them, such as the lease by which controllers agree on who writes.
+    fn replaced_once_more(&self, key: &Key, body: &Value) -> Option<Value> {
+        let strategy = body.pointer("/spec/strategy/type")?;
+        let actual = self.actual(key).filter(|actual| actual.is_replaced && *strategy != REPLACE)?;
+        let mut replaced = body.clone();
+        *replaced.pointer_mut("/spec/strategy")? = json!({"type": REPLACE});
+        let is_done = actual.lacks.is_none() && self.is_written(key, &replaced);
+        (!is_done).then_some(replaced)
     }
 
     fn is_written(&self, key: &Key, body: &Value) -> bool {

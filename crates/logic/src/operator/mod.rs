@@ -105,7 +105,7 @@ impl Operator {
             Event::Listed(kind) => {
                 self.unlisted.remove(kind);
             }
-            Event::Declares(kind, object, declared) => self.declarations.declares(kind, object, declared),
+            Event::Declares(kind, object, declared) => self.declarations.declares(kind, &object, declared),
             Event::DeclaringListed(kind) => self.declarations.listed(kind),
             Event::NotDeclaring => self.declarations = Declarations::default(),
             Event::Finished(action, outcome) => self.on_finished(*action, outcome, now),

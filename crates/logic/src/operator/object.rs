@@ -1,5 +1,6 @@
 //! What the operator remembers of an object.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use lazyload_api::names;
@@ -10,6 +11,9 @@ use crate::boot::Routes;
 use crate::checksum::checksum;
 use crate::settings::{Context, Revisions, resolve};
 use crate::types::ObjectRef;
+
+/// The strategy of a Deployment whose pods are ended before new ones are made.
+pub(super) const REPLACE: &str = "Recreate";
 
 /// Kind, namespace and name, in the order in which objects can be deleted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,10 +86,12 @@ impl fmt::Display for Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Actual {
     pub uid: String,
-    /// Changes with everything but the status and what the API server counts.
+    /// Changes with everything but the status, what the API server counts, and what Kubernetes reports elsewhere than in the status.
     pub fingerprint: String,
     /// Of a Deployment: what its newest pods still lack; nothing if they are all there, and no others.
     pub lacks: Option<String>,
+    /// Of a Deployment: its pods are ended before new ones are made.
+    pub is_replaced: bool,
     /// Of a redirection: what it needs at the global-sidecar.
     pub routes: Routes,
     /// Of the Service of a global-sidecar: its ports.
@@ -106,6 +112,7 @@ impl Actual {
             uid: metadata.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned(),
             fingerprint: fingerprint(object),
             lacks: (key.kind().kind == "Deployment").then(|| lacks(object)).flatten(),
+            is_replaced: object.pointer("/spec/strategy/type").is_some_and(|strategy| strategy == REPLACE),
             routes: if key.is_redirection() { Routes::of(object) } else { Routes::default() },
             ports: if key.is_entrance() { service_ports(object) } else { Vec::new() },
             looks_after: if key.is_settings() { revisions(object, &key.namespace) } else { None },
@@ -125,16 +132,37 @@ pub(super) fn owner(object: &Value) -> Option<ObjectRef> {
 }
 
 fn fingerprint(object: &Value) -> String {
+    let reported = reported_annotations(object);
     let mut object = object.clone();
     if let Value::Object(fields) = &mut object {
         fields.remove("status");
         if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
+            if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+                annotations.retain(|name, _| !reported.contains(name));
+                if annotations.is_empty() {
+                    metadata.remove("annotations");
+                }
+            }
             for counted in ["creationTimestamp", "generation", "managedFields", "resourceVersion"] {
                 metadata.remove(counted);
             }
         }
     }
     checksum(&object.to_string())
+}
+
+/// Annotations that only somebody wrote who writes the status, such as the revision of a Deployment: a report on the object like the status
+/// itself, and no change of it.
+fn reported_annotations(object: &Value) -> BTreeSet<String> {
+    let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let annotations = |of_status: bool| -> BTreeSet<String> {
+        let entries = managers.into_iter().flatten();
+        let entries = entries.filter(|entry| entry.get("subresource").is_some_and(|it| it == "status") == of_status);
+        let fields = entries.filter_map(|entry| entry.pointer("/fieldsV1/f:metadata/f:annotations")?.as_object());
+        fields.flat_map(|fields| fields.keys()).filter_map(|field| Some(field.strip_prefix("f:")?.to_owned())).collect()
+    };
+    let (by_status, otherwise) = (annotations(true), annotations(false));
+    by_status.difference(&otherwise).cloned().collect()
 }
 
 /// What a controller with these settings looks after; nothing if it cannot read them.

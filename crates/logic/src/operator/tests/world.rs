@@ -162,6 +162,12 @@ impl World {
 
     pub(super) fn put(&mut self, key: &Key, body: &Value) -> Outcome {
         let before = self.store.get(key).cloned();
+        if let Some(before) = before.as_ref().filter(|_| key.is_controller()) {
+            let rolled = body["spec"]["strategy"]["type"] == "RollingUpdate";
+            let (old, new) = (checksum(&before["spec"]["template"]), checksum(&body["spec"]["template"]));
+            let agreed = before["spec"]["strategy"]["type"] == "RollingUpdate";
+            assert!(!rolled || agreed || old == new, "an old controller writes beside a new one: {:?}", self.acts);
+        }
         let uid =
             before.as_ref().map_or_else(|| self.identity(), |it| it["metadata"]["uid"].as_str().unwrap().to_owned());
         let mut object = body.clone();
@@ -331,6 +337,10 @@ impl World {
             self.hear(Event::Finished(Box::new(action), outcome));
         }
     }
+}
+
+fn checksum(value: &Value) -> String {
+    crate::checksum::checksum(&value.to_string())
 }
 
 pub(super) fn targets(filter: &Value) -> BTreeSet<(u16, String)> {
