@@ -27,6 +27,7 @@ async fn failures_are_honest() {
         "502: an answer head beyond the limit" => long_answer_head,
         "504: the destination does not accept" => unaccepting,
         "gRPC: status 200, grpc-status 14, no body" => grpc,
+        "502 arrives although the client goes on with an upload of 64 MiB" => refused_upload,
         "the connection is of use after a failure of the destination" => kept,
     ];
     compare("Failures", rows).await;
@@ -97,6 +98,20 @@ async fn large_head(proxy: &Proxy) -> Checked {
 
 async fn refused(proxy: &Proxy) -> Checked {
     failed(proxy, &ask(proxy, "GET /", nobody().await?, "").await?, 502, "upstream")
+}
+
+async fn refused_upload(proxy: &Proxy) -> Checked {
+    let mut client = Conn::to(proxy).await?;
+    let length = 64 << 20;
+    client.send(request("POST /", nobody().await?, &format!("content-length: {length}\r\n"))).await?;
+    let part = vec![b'x'; 64 * 1024];
+    for _ in 0..length / part.len() {
+        // Without looking at the answer, and whether or not it is taken: what counts is that the answer is not lost.
+        if client.send(&part).await.is_err() {
+            break;
+        }
+    }
+    failed(proxy, &client.head().await?, 502, "upstream")
 }
 
 async fn closed(proxy: &Proxy) -> Checked {

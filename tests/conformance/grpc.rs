@@ -6,7 +6,7 @@ use super::programs::{Serving, run};
 use super::proxy::program;
 use super::table::{Row, compare};
 
-const CASES: [&str; 17] = [
+const CASES: [&str; 15] = [
     "empty_unary",
     "large_unary",
     "client_streaming",
@@ -21,8 +21,6 @@ const CASES: [&str; 17] = [
     "custom_metadata",
     "unimplemented_method",
     "unimplemented_service",
-    "orca_per_rpc",
-    "orca_oob",
     "rpc_soak",
 ];
 

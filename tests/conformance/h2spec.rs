@@ -10,7 +10,10 @@ use super::proxy::{Proxy, program};
 use super::table::publish;
 
 /// Cases that ours is known to fail, each with its reason.
-const KNOWN: [(&str, &str); 0] = [];
+const KNOWN: [(&str, &str); 1] = [(
+    "http2/3.5/2",
+    "the port serves HTTP/1.1 too: what does not begin like HTTP/2 is a malformed request there, answered with 400 and a close",
+)];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -25,7 +28,7 @@ struct Verdict {
 async fn h2spec_passes() {
     let Some((ours, envoy)) = Proxy::both("h2spec").await else { return };
     let destination = Serving::destination().await;
-    let (ours, envoy) = (verdicts(&ours, &destination).await, verdicts(&envoy, &destination).await);
+    let (ours, envoy) = tokio::join!(verdicts(&ours, &destination), verdicts(&envoy, &destination));
     let mut rows = Vec::new();
     for part in ["generic", "http2", "hpack"] {
         rows.push((format!("{part}: cases passed"), vec![passed(part, &ours), passed(part, &envoy)]));
@@ -36,7 +39,9 @@ async fn h2spec_passes() {
         _ => verdict.failure.split_whitespace().collect::<Vec<_>>().join(" "),
     };
     for (case, verdict) in &ours {
-        let cells = vec![cell(verdict), envoy.get(case).map_or_else(|| "not run".to_owned(), cell)];
+        let known = KNOWN.iter().find(|(known, _)| known == case);
+        let own = known.map_or_else(|| cell(verdict), |(_, reason)| format!("no: {reason}"));
+        let cells = vec![own, envoy.get(case).map_or_else(|| "not run".to_owned(), cell)];
         if cells.iter().any(|cell| cell != "yes") {
             rows.push((format!("{case}: {}", verdict.title), cells));
         }
@@ -49,19 +54,9 @@ async fn h2spec_passes() {
     assert_eq!(failed, known, "cases that fail, and those known to");
 }
 
-trait Cases {
-    fn collect_cases(self) -> BTreeSet<String>;
-}
-
-impl<'a, V: Iterator<Item = &'a Verdict>> Cases for V {
-    fn collect_cases(self) -> BTreeSet<String> {
-        self.map(|verdict| verdict.case.clone()).collect()
-    }
-}
-
 async fn verdicts(proxy: &Proxy, destination: &Serving) -> BTreeMap<String, Verdict> {
     let arguments = ["h2spec".to_owned(), proxy.address.to_string(), destination.address.to_string()];
-    let ended = run(&program("conformance"), &arguments, Duration::from_secs(300)).await.unwrap();
+    let ended = run(&program("conformance"), &arguments, Duration::from_secs(400)).await.unwrap();
     assert!(ended.success, "{}", ended.stderr);
     let verdicts = ended.stdout.lines().map(|line| serde_json::from_str::<Verdict>(line).expect("a verdict"));
     verdicts.map(|verdict| (verdict.case.clone(), verdict)).collect()

@@ -15,13 +15,28 @@ use super::upstream::Held;
 #[derive(Debug)]
 pub(super) struct Passing {
     body: Incoming,
-    _in_flight: InFlight,
+    is_upload: bool,
+    in_flight: InFlight,
     _held: Option<Held>,
 }
 
 impl Passing {
-    pub(super) fn new(body: Incoming, in_flight: InFlight, held: Option<Held>) -> Self {
-        Self { body, _in_flight: in_flight, _held: held }
+    /// The body of a request.
+    pub(super) fn upload(body: Incoming, in_flight: InFlight) -> Self {
+        Self { body, is_upload: true, in_flight, _held: None }
+    }
+
+    /// The body of an answer.
+    pub(super) fn answer(body: Incoming, in_flight: InFlight, held: Option<Held>) -> Self {
+        Self { body, is_upload: false, in_flight, _held: held }
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if self.is_upload && !self.body.is_end_stream() {
+            self.in_flight.leave_unread();
+        }
     }
 }
 

@@ -4,9 +4,9 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::gather;
 use super::limits::Limits;
+use super::unread;
 
 /// What a client of HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,6 +56,8 @@ pub(super) struct Exchanges {
     in_flight: AtomicUsize,
     /// How many have begun.
     begun: AtomicUsize,
+    /// A request was answered before all of its body had come.
+    left_unread: AtomicBool,
     /// The bytes that came while nothing was in flight: the request head that is being read. Kept for HTTP/1 only.
     head: Mutex<Vec<u8>>,
 }
@@ -69,6 +72,16 @@ impl Exchanges {
 
     fn is_idle(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) == 0
+    }
+
+    /// Some of a request's body is not read, and may still be coming.
+    pub(super) fn leave_unread(&self) {
+        self.left_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// A head has begun that nobody has looked at: it is incomplete, or none.
+    fn has_unread_head(&self) -> bool {
+        self.is_idle() && !self.head.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Looks at the raw bytes of the head just read, and forgets them. They may be more than the head; they are less if its start came
@@ -86,6 +99,13 @@ impl Exchanges {
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Exchanges>);
 
+impl InFlight {
+    /// See [`Exchanges::leave_unread`].
+    pub(super) fn leave_unread(&self) {
+        self.0.leave_unread();
+    }
+}
+
 impl Clone for InFlight {
     fn clone(&self) -> Self {
         self.0.begin()
@@ -102,6 +122,8 @@ impl Drop for InFlight {
 pub(super) struct Downstream {
     tcp: TcpStream,
     first: Bytes,
+    /// An answer of ours in place of the library's, as far as it is not written yet.
+    unsent: Bytes,
     heads: Heads,
     rest: Rest,
 }
@@ -112,6 +134,9 @@ struct Heads {
     bytes: usize,
     /// Runs while a head has begun and is not complete.
     timer: Option<Pin<Box<Sleep>>>,
+    linger: Duration,
+    /// Runs while what the client still sends is thrown away.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 /// How long nothing has been asked. Looked at from time to time: a connection rests for the limit at least, for twice as long at most.
@@ -124,9 +149,59 @@ struct Rest {
 
 impl Downstream {
     pub(super) fn new(tcp: TcpStream, first: Bytes, exchanges: Arc<Exchanges>, limits: &Limits) -> Self {
-        let heads = Heads { exchanges, limit: limits.request_head, bytes: limits.request_head_bytes, timer: None };
+        let heads = Heads {
+            exchanges,
+            limit: limits.request_head,
+            bytes: limits.request_head_bytes,
+            timer: None,
+            linger: limits.linger,
+            lingering: None,
+        };
         let look = Box::pin(tokio::time::sleep(limits.client_idle));
-        Self { tcp, first, heads, rest: Rest { limit: limits.client_idle, look, begun: None } }
+        let rest = Rest { limit: limits.client_idle, look, begun: None };
+        Self { tcp, first, unsent: Bytes::new(), heads, rest }
+    }
+
+    /// Takes an answer of the library's out of its hands, to say why. True if these bytes were one.
+    fn takes_over(&mut self, written: &[u8]) -> bool {
+        if !self.heads.exchanges.has_unread_head() {
+            return false;
+        }
+        let Some(answer) = unread::in_words(written) else { return false };
+        self.heads.exchanges.leave_unread();
+        self.unsent = answer;
+        true
+    }
+
+    fn poll_unsent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            match ready!(Pin::new(&mut self.tcp).poll_write(context, &self.unsent))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.unsent.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Throws away what still comes: a connection that is closed with unread bytes is reset, and the answer may be lost with it.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let heads = &mut self.heads;
+        if !heads.exchanges.left_unread.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        let linger = heads.linger;
+        let timer = heads.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(linger)));
+        let mut thrown_away = [0; 8 * 1024];
+        loop {
+            if timer.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buf = ReadBuf::new(&mut thrown_away);
+            let read = ready!(Pin::new(&mut self.tcp).poll_read(context, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
     }
 }
 
@@ -198,15 +273,25 @@ impl AsyncRead for Downstream {
 
 impl AsyncWrite for Downstream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write(context, buf)
+        let this = self.get_mut();
+        ready!(this.poll_unsent(context))?;
+        if this.takes_over(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        Pin::new(&mut this.tcp).poll_write(context, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(context)
+        let this = self.get_mut();
+        ready!(this.poll_unsent(context))?;
+        Pin::new(&mut this.tcp).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(context)
+        let this = self.get_mut();
+        ready!(this.poll_unsent(context))?;
+        ready!(Pin::new(&mut this.tcp).poll_shutdown(context))?;
+        this.poll_linger(context).map(Ok)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -218,6 +303,13 @@ impl AsyncWrite for Downstream {
         context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        gather::poll_write(&mut self.get_mut().tcp, context, bufs)
+        let this = self.get_mut();
+        ready!(this.poll_unsent(context))?;
+        if let [only] = bufs
+            && this.takes_over(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
+        gather::poll_write(&mut this.tcp, context, bufs)
     }
 }

@@ -84,6 +84,7 @@ impl Shared {
         let version = if request.version() == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
         let client_side = (version == Version::HTTP_11).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
+        let body = Passing::upload(body, in_flight.clone());
         let Routed { dial, host, by_host } = self.routed(client, &parts).map_err(Failure::Refused)?;
 
         let upgrade = headers::upgrade(parts.version, &parts.headers);
@@ -91,7 +92,6 @@ impl Shared {
         headers::for_upstream(&mut parts.headers, by_host, upgrade);
         parts.version = version;
         parts.extensions.clear();
-        let body = Passing::new(body, in_flight.clone(), None);
         let before = began.elapsed();
         let Answered { mut response, held } = self.upstream.send(dial.clone(), &host, parts, body).await?;
         let answered = Instant::now();
@@ -116,7 +116,7 @@ impl Shared {
         parts.version = version;
         parts.extensions.clear();
         self.metrics.own_latency(before + answered.elapsed());
-        Ok(Response::from_parts(parts, Either::Left(Passing::new(body, in_flight, Some(held)))))
+        Ok(Response::from_parts(parts, Either::Left(Passing::answer(body, in_flight, Some(held)))))
     }
 
     pub(super) fn routed(&self, client: &Client, parts: &Parts) -> Result<Routed, Refusal> {

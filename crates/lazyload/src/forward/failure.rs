@@ -36,6 +36,9 @@ pub(super) enum Failure {
     /// The request head does not lead anywhere.
     #[error("request refused")]
     Refused(#[source] Refusal),
+    /// What came is no request head; the HTTP library has decided so, and on the status.
+    #[error("{}", unreadable(*.0))]
+    Unreadable(StatusCode),
     /// The request body broke off, or was malformed.
     #[error("failed to read the request body")]
     RequestBody(#[source] Cause),
@@ -87,7 +90,7 @@ impl Failure {
 
     pub(super) fn side(&self) -> Side {
         match self {
-            Self::Refused(_) | Self::RequestBody(_) | Self::Address { .. } => Side::Client,
+            Self::Refused(_) | Self::Unreadable(_) | Self::RequestBody(_) | Self::Address { .. } => Side::Client,
             Self::Connect { source, .. } => Self::connecting(source).0,
             Self::Exchange { .. } | Self::SwitchedUnasked { .. } => Side::Upstream,
         }
@@ -96,6 +99,7 @@ impl Failure {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Refused(refusal) => StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::Unreadable(status) => *status,
             Self::RequestBody(_) | Self::Address { .. } => StatusCode::BAD_REQUEST,
             Self::Connect { source, .. } => Self::connecting(source).1,
             Self::Exchange { .. } | Self::SwitchedUnasked { .. } => StatusCode::BAD_GATEWAY,
@@ -108,12 +112,20 @@ impl Failure {
         parts.join(": ")
     }
 
+    /// What the answer's body says.
+    pub(super) fn text(&self) -> String {
+        format!("lazyload global-sidecar: {} side: {}\n", self.side().as_str(), self.reason())
+    }
+
+    /// What the answer's header says.
+    pub(super) fn header(&self) -> String {
+        let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+        format!("{}; {}", self.side().as_str(), self.reason()).chars().map(visible).collect()
+    }
+
     /// The answer in place of the destination's; gRPC clients expect a status of their own, in headers alone.
     pub(super) fn into_answer(self, is_grpc: bool) -> Response<Answer> {
-        let reason = self.reason();
-        let text = format!("lazyload global-sidecar: {} side: {reason}\n", self.side().as_str());
-        let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
-        let value: String = format!("{}; {reason}", self.side().as_str()).chars().map(visible).collect();
+        let (text, value) = (self.text(), self.header());
         let body = if is_grpc { Bytes::new() } else { Bytes::from(text.clone()) };
         let kind = if is_grpc { "application/grpc" } else { "text/plain; charset=utf-8" };
         let mut answer = Response::new(Either::Right(Full::new(body)));
@@ -131,6 +143,14 @@ impl Failure {
             answer.headers_mut().insert(FAILURE_HEADER, value);
         }
         answer
+    }
+}
+
+fn unreadable(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request head is too large",
+        StatusCode::URI_TOO_LONG => "the request target is too long",
+        _ => "the request head is malformed",
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn for_upstream(headers: &mut HeaderMap, by_host: bool, upgrade: Opti
 /// Makes an answer's headers those that the client sees.
 pub(super) fn for_client(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
     remove_listed(headers);
-    remove(headers, |name| ends_here(name.as_str()));
+    remove(headers, |name| OURS.contains(&name) || ends_here(name.as_str()));
     switch(headers, upgrade);
 }
 

@@ -42,6 +42,9 @@ pub struct Limits {
     pub request_head: Duration,
     /// Bytes of a request head, then 431. Envoy, in front of us, stops at 60 KiB.
     pub request_head_bytes: usize,
+    /// A client that was answered before it had sent everything may go on sending for so long before its connection is closed: a close
+    /// with unread bytes would reset the connection, and take the answer with it.
+    pub linger: Duration,
     /// While draining, how long connections are still accepted: the time in which the mesh learns that the endpoint is gone.
     pub drain_grace: Duration,
     /// How long requests in flight may take after that; with the grace 25 s, within the 30 s that Kubernetes gives a pod.
@@ -72,6 +75,7 @@ impl Default for Limits {
             client_idle: Duration::from_secs(65 * 60),
             request_head: Duration::from_secs(60),
             request_head_bytes: 64 * 1024,
+            linger: Duration::from_secs(5),
             drain_grace: Duration::from_secs(5),
             drain_in_flight: Duration::from_secs(20),
             bind_retry: Duration::from_millis(500),

@@ -20,6 +20,7 @@ pub mod probe;
 mod server;
 pub mod services;
 mod tunnel;
+mod unread;
 mod upstream;
 
 #[cfg(test)]

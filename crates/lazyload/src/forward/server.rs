@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use http::StatusCode;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::batched::Batched;
 use super::downstream::{Downstream, Protocol, detect};
 use super::exchange::Client;
-use super::failure::chain;
+use super::failure::{Failure, chain};
 use super::guard::Ends;
 use super::metrics::Present;
 use super::{Forwarder, Shared};
@@ -116,8 +117,11 @@ impl Shared {
             Some(Err(error)) => {
                 let reasons: Vec<String> = chain(&error).map(ToString::to_string).collect();
                 if error.is_parse() {
-                    // Answered by the library: 400, 414 or 431 without a word, and the connection is closed.
                     self.metrics.malformed();
+                    let too_large = error.is_parse_too_large();
+                    let status =
+                        if too_large { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+                    self.failures.tell(&Failure::Unreadable(status), port);
                 }
                 tracing::debug!(port, reason = reasons.join(": "), "connection ended early");
             }
