@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests: unit, golden and property tests, a real kube-apiserver, a real Istio mesh. Installs what they need (see testbed/).
+# All tests: unit, golden and property tests, a real kube-apiserver, the forwarder beside Envoy, a real Istio mesh. Installs what they need (see testbed/).
 # A cold machine needs about half an hour for the testbed's first build, a warm one about twenty minutes in all.
 #   ./test.sh            everything
 #   ./test.sh --no-mesh  everything but the real mesh (no root needed)
@@ -31,7 +31,7 @@ fi
 # The same choice of packages everywhere, or cargo compiles the dependencies once more with other features.
 cargo build --locked --workspace --all-targets
 cargo test --locked --workspace --lib --bins --test boot --test decisions
-cargo test --locked --workspace --test outside -- apiserver:: packaging:: --test-threads=2
+cargo test --locked --workspace --test outside -- apiserver:: conformance:: packaging:: --test-threads=2
 if [ "$mesh" = 1 ]; then
   cargo test --locked --workspace --test outside -- mesh:: --test-threads=1 --nocapture
 fi

@@ -135,3 +135,32 @@ func TestTalkIsAnsweredMessageByMessageAndOnlyOverHTTP2(t *testing.T) {
 		t.Errorf("HTTP/1.1: %v %v", response, err)
 	}
 }
+
+func TestStreamsOfAllKindsLastAndAreCounted(t *testing.T) {
+	e := &echo{name: "e"}
+	mux := http.NewServeMux()
+	mux.HandleFunc(talkPath, e.talk)
+	mux.HandleFunc(socketPath, e.socket)
+	mux.HandleFunc(uploadPath, e.upload)
+	server := httptest.NewUnstartedServer(mux)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	defer server.Close()
+	recorder := httptest.NewRecorder()
+	asked := "/streams?seconds=1&bytes=1000000&url=" + server.URL + "&grpc=" + server.URL
+	handleStreams(recorder, httptest.NewRequest("GET", asked, nil))
+	var all map[string]stream
+	if err := json.Unmarshal(recorder.Body.Bytes(), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"socket", "grpc", "upload"} {
+		if s, there := all[name]; !there || s.Error != "" || s.Count < 2 {
+			t.Errorf("%s: %+v", name, all)
+		}
+	}
+	if all["upload"].Count != 1_000_000 {
+		t.Errorf("upload: %+v", all["upload"])
+	}
+}

@@ -5,8 +5,8 @@
 //	CALLS_ON  path prefix whose requests make CALLS
 //	CALLS     comma-separated URLs, called one after the other; their answers are embedded
 //
-// Every other path echoes the request as it arrived; talkPath is gRPC and does so for each message. /fetch, /grpc, /load, /load/start,
-// /load/stop and /probe make the pod a client (see README.md of the testbed), and /metrics counts its calls. Called as `curl` it is a
+// Every other path echoes the request as it arrived; talkPath is gRPC and does so for each message. /socket and /upload take streams. /fetch, /grpc, /streams, /load,
+// /load/start, /load/stop and /probe make the pod a client (see README.md of the testbed), and /metrics counts its calls. Called as `curl` it is a
 // small look-alike of curl.
 package main
 
@@ -36,6 +36,9 @@ func serve() {
 	mux.Handle("/", app)
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	mux.HandleFunc(talkPath, app.talk)
+	mux.HandleFunc(socketPath, app.socket)
+	mux.HandleFunc(uploadPath, app.upload)
+	mux.HandleFunc("/streams", handleStreams)
 	mux.HandleFunc("/fetch", handleFetch)
 	mux.HandleFunc("/grpc", handleGRPC)
 	mux.HandleFunc("/probe", handleProbe)

@@ -47,8 +47,8 @@ async fn h2spec_passes() {
         }
     }
     publish("h2spec", &rows);
-    let failed: BTreeSet<_> =
-        ours.values().filter(|verdict| !verdict.failure.is_empty() || verdict.skipped).collect_cases();
+    let failed = ours.values().filter(|verdict| !verdict.failure.is_empty() || verdict.skipped);
+    let failed: BTreeSet<_> = failed.map(|verdict| verdict.case.clone()).collect();
     let known: BTreeSet<_> = KNOWN.iter().map(|(case, _)| (*case).to_owned()).collect();
     assert!(ours.len() > 140, "only {} cases ran", ours.len());
     assert_eq!(failed, known, "cases that fail, and those known to");

@@ -31,14 +31,25 @@ impl<'a> Installation<'a> {
     /// # Panics
     /// As [`Installation::new`].
     pub async fn with(testbed: &'a Testbed, switching: &str) -> Self {
-        remove(testbed);
-        let slime_boot = sample();
         let general = format!("      general:\n        switching: {switching}\n");
-        let slime_boot = slime_boot.replacen("      general:\n", &general, 1);
+        Self::of(testbed, &sample().replacen("      general:\n", &general, 1)).await
+    }
+
+    /// The same with one more port in `wormholePort`.
+    ///
+    /// # Panics
+    /// As [`Installation::new`].
+    pub async fn with_port(testbed: &'a Testbed, port: u16) -> Self {
+        let listed = "          - \"9080\"\n";
+        Self::of(testbed, &sample().replacen(listed, &format!("{listed}          - \"{port}\"\n"), 1)).await
+    }
+
+    async fn of(testbed: &'a Testbed, slime_boot: &str) -> Self {
+        remove(testbed);
         testbed.apply(&run(lazyload_binary(), &["crds"]).expect("lazyload crds"));
         testbed.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"));
-        testbed.apply(&slime_boot);
-        let objects = run_with_input(lazyload_binary(), &["render", "-f", "-"], &slime_boot).expect("lazyload render");
+        testbed.apply(slime_boot);
+        let objects = run_with_input(lazyload_binary(), &["render", "-f", "-"], slime_boot).expect("lazyload render");
         testbed.apply(&objects);
         let installation = Self { testbed };
         installation.ready().await;

@@ -13,11 +13,11 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
 type Frames = mpsc::Sender<Result<Frame<Bytes>, BoxError>>;
 
-fn empty() -> AnyBody {
+pub(super) fn empty() -> AnyBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
@@ -40,7 +40,7 @@ fn trailers(name: &'static str) -> Result<Frame<Bytes>, BoxError> {
 }
 
 /// A server of HTTP/2: its address, how many connections it has got.
-async fn serving<F, Answered>(streams: u32, answer: F) -> (SocketAddr, watch::Receiver<usize>)
+pub(super) async fn serving<F, Answered>(streams: u32, answer: F) -> (SocketAddr, watch::Receiver<usize>)
 where
     F: Fn(Request<Incoming>) -> Answered + Clone + Send + 'static,
     Answered: Future<Output = Response<AnyBody>> + Send + 'static,

@@ -13,6 +13,7 @@ mod pooling;
 mod ports;
 mod routing;
 mod smuggling;
+mod smuggling_http2;
 mod streaming;
 
 use std::future::Future;
