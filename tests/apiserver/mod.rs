@@ -11,6 +11,7 @@ mod cut;
 mod dependencies;
 mod history;
 mod identity;
+mod latency;
 mod leaders;
 mod log_files;
 mod objects;
