@@ -73,7 +73,8 @@ impl Proxy {
             let log = process.log();
             async move {
                 anyhow::ensure!(alive?, "ended: {log}");
-                Ok(drop(TcpStream::connect(address).await?))
+                TcpStream::connect(address).await?;
+                anyhow::Ok(())
             }
         })
         .await;

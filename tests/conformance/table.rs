@@ -11,6 +11,8 @@ use crate::support::repository;
 /// A row that takes longer has failed.
 const ROW_LIMIT: Duration = Duration::from_secs(60);
 
+type Check = Box<dyn for<'a> Fn(&'a Proxy) -> BoxFuture<'a, anyhow::Result<()>> + Send + Sync>;
+
 /// One claim about a proxy.
 pub struct Row {
     /// The claim.
@@ -18,7 +20,7 @@ pub struct Row {
     /// Why it does not hold for ours, where that is known and accepted.
     pub known: Option<&'static str>,
     /// An error says what was seen instead.
-    pub check: Box<dyn for<'a> Fn(&'a Proxy) -> BoxFuture<'a, anyhow::Result<()>> + Send + Sync>,
+    pub check: Check,
 }
 
 /// `rows!["claim" => function, "claim" => function; "why it does not hold", …]`: functions of a [`Proxy`].
