@@ -640,6 +640,31 @@ async fn ports_that_services_and_service_entries_declare_are_found_and_go_only_i
 }
 
 #[tokio::test]
+async fn a_namespace_that_is_not_injected_is_warned_of_until_its_label_is_there() {
+    let Some(operated) = Operated::start("a namespace without its label").await else { return };
+    operated.objects().namespace("default").await;
+    let mut boot = printed_boot("the_seeds_namespace_accesslog_example");
+    boot["spec"]["component"]["globalSidecar"]["sidecarInject"]["mode"] = json!("namespace");
+    operated.objects().apply(&boot).await;
+    operated.ready("lazyload").await;
+    let warned = async |wanted: &str| {
+        eventually("the warning comes and goes", DEADLINE, || async {
+            let boot = operated.objects().find("SlimeBoot", "mesh-operator", "lazyload").await.unwrap_or_default();
+            let warnings = boot["status"]["warnings"].clone();
+            let told = warnings.to_string().contains(wanted);
+            let fits = if wanted.is_empty() { warnings == json!([]) } else { told };
+            if fits { Ok(()) } else { Err(warnings) }
+        })
+        .await;
+    };
+    warned("kubectl label namespace default istio-injection=enabled (or istio.io/rev=REVISION)").await;
+    operated.objects().label("Namespace", "", "default", "istio-injection", Some("enabled")).await;
+    warned("").await;
+    operated.objects().label("Namespace", "", "default", "istio-injection", Some("disabled")).await;
+    warned("namespace default has the label istio-injection=disabled").await;
+}
+
+#[tokio::test]
 async fn network_policies_come_when_they_are_asked_for_and_go_when_they_are_not() {
     let Some(operated) = Operated::start("network policies").await else { return };
     operated.objects().namespace("default").await;

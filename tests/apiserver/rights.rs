@@ -8,6 +8,9 @@ use super::controller::Controller;
 use crate::support::running::{Running, free_port};
 use crate::support::{binary, waiting::eventually};
 
+/// The operator's ClusterRole.
+const OPERATOR_ROLE: &str = "slime-boot";
+
 /// Takes a verb on a resource out of a role.
 fn without(role: &mut Value, resource: &str, verb: &str) {
     let mut taken = 0;
@@ -74,7 +77,46 @@ async fn an_operator_without_rights_names_them_all_and_one_with_its_role_lacks_n
     })
     .await;
     cluster.install_istio_crds(&["EnvoyFilter"]).await;
+    let objects = &cluster.objects;
+    objects
+        .apply(&json!({
+            "apiVersion": "config.netease.com/v1alpha1", "kind": "SlimeBoot",
+            "metadata": {"namespace": "default", "name": "lazyload"}, "spec": {"module": []},
+        }))
+        .await;
+    let condition = async |kind: &str| {
+        let boot = objects.find("SlimeBoot", "default", "lazyload").await.unwrap();
+        let conditions = boot["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
+    };
+    // It may read and write SlimeBoots, but not see what was made for them.
+    let role = objects.find("ClusterRole", "", OPERATOR_ROLE).await;
+    assert!(role.is_none());
+    let slime_boots = json!([
+        {"apiGroups": ["config.netease.com"], "resources": ["slimeboots"], "verbs": ["get", "list", "patch", "watch"]},
+        {"apiGroups": ["config.netease.com"], "resources": ["slimeboots/status"], "verbs": ["get", "patch"]},
+    ]);
     cluster.grant_the_operators_rights().await;
+    let whole = objects.find("ClusterRole", "", OPERATOR_ROLE).await.unwrap()["rules"].clone();
+    let role = |rules: &Value| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": OPERATOR_ROLE}, "rules": rules});
+    objects.apply(&role(&slime_boots)).await;
+    eventually("the condition says what is missing", DEADLINE, || async {
+        let degraded = condition("Degraded").await;
+        let message = degraded["message"].as_str().unwrap_or_default().to_owned();
+        let told = message.starts_with("missing rights: ") && message.contains("list services in all namespaces");
+        if degraded["status"] == "True" && degraded["reason"] == "MissingRights" && told {
+            Ok(())
+        } else {
+            Err(degraded)
+        }
+    })
+    .await;
+    objects.apply(&role(&whole)).await;
+    eventually("the condition is gone", DEADLINE, || async {
+        let degraded = condition("Degraded").await;
+        if degraded["status"] == "False" && degraded["reason"] == "NothingToInstall" { Ok(()) } else { Err(degraded) }
+    })
+    .await;
     eventually("nothing is missing", DEADLINE, || async {
         if bare.log().contains("every right is there now") { Ok(()) } else { Err(bare.log()) }
     })

@@ -70,6 +70,8 @@ pub const INERT_LISTENER: &str = "lazyload-clusters";
 pub const INERT_LISTENER_PORT: u16 = 15999;
 /// Label and annotation by which Istio decides on injection.
 pub const INJECT_LABEL: &str = "sidecar.istio.io/inject";
+/// Label of a Namespace by which Istio decides on injection: `enabled` or `disabled`.
+pub const NAMESPACE_INJECTION_LABEL: &str = "istio-injection";
 /// Label of every object of the product.
 pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
 /// Value of [`PART_OF_LABEL`].

@@ -18,7 +18,7 @@ use crate::process::exit::BadInput;
 use crate::process::listen::{check, listen};
 use crate::process::readiness::{Awaited, Readiness};
 use crate::process::{logging, signals};
-use crate::watch::boot::{watch_declarations, watch_installations};
+use crate::watch::boot::{watch_declarations, watch_installations, watch_namespaces};
 
 /// Events that wait for the loop at most; the watches wait then.
 const EVENT_QUEUE: usize = 1024;
@@ -38,18 +38,20 @@ pub async fn run(args: BootArgs) -> anyhow::Result<()> {
 
     let client =
         kube::Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let (lacks_tx, lacks) = mpsc::channel(1);
     let rights = self_check::check(
         client.clone(),
         operator_needs(),
         "apply what `lazyload install-yaml` prints",
         readiness.clone(),
+        Some(lacks_tx),
     );
     let rights = tokio::spawn(rights);
     let (events_tx, events_rx) = mpsc::channel(EVENT_QUEUE);
     let watches = watch_installations(&client, &events_tx);
     let telling = events_tx.downgrade();
     drop(events_tx);
-    operate(&readiness, &client, (telling, events_rx), &shutdown).await;
+    operate(&readiness, &client, (telling, events_rx), lacks, &shutdown).await;
     shutdown.cancel();
     rights.abort();
     drop(watches);
@@ -61,28 +63,27 @@ async fn operate(
     readiness: &Readiness,
     client: &kube::Client,
     (telling, mut events): (mpsc::WeakSender<Event>, mpsc::Receiver<Event>),
+    mut lacks: mpsc::Receiver<Option<String>>,
     shutdown: &CancellationToken,
 ) {
     let writer = BootWriter::new(client.clone());
-    let mut declarations: Option<JoinSet<()>> = None;
+    let (mut declarations, mut namespaces) = (Watches::default(), Watches::default());
     let clock = Clock::start();
     let mut operator = Operator::default();
     let mut awaited: Vec<(&str, Awaited)> =
         operator.unlisted().iter().map(|kind| (*kind, readiness.awaits(format!("the list of {kind}s")))).collect();
     loop {
         hear_all(&mut operator, &mut events, &clock);
-        match declarations.take() {
-            None if operator.finds_ports() => {
-                let Some(events) = telling.upgrade() else { return };
-                declarations = Some(watch_declarations(client, &events));
-            }
-            Some(mut watches) if !operator.finds_ports() => {
-                watches.shutdown().await;
-                hear_all(&mut operator, &mut events, &clock);
-                operator.on(Event::NotDeclaring, clock.now());
-            }
-            same => declarations = same,
+        let Some(tx) = telling.upgrade() else { return };
+        if declarations.follow(operator.finds_ports(), || watch_declarations(client, &tx)).await {
+            hear_all(&mut operator, &mut events, &clock);
+            operator.on(Event::NotDeclaring, clock.now());
         }
+        if namespaces.follow(operator.watches_namespaces(), || watch_namespaces(client, &tx)).await {
+            hear_all(&mut operator, &mut events, &clock);
+            operator.on(Event::NotWatchingNamespaces, clock.now());
+        }
+        drop(tx);
         awaited.retain(|(kind, _)| operator.unlisted().contains(kind));
         if let Some(action) = operator.next(clock.now()) {
             let outcome = tokio::select! {
@@ -100,6 +101,7 @@ async fn operate(
         let wait = operator.next_alarm(now).map(|at| at.saturating_sub(now.monotonic));
         tokio::select! {
             () = shutdown.cancelled() => return,
+            Some(rights) = lacks.recv() => operator.on(Event::Lacks(rights), clock.now()),
             event = events.recv() => match event {
                 Some(event) => operator.on(event, clock.now()),
                 None => return,
@@ -115,6 +117,26 @@ const HEAL_EVERY: Duration = Duration::from_secs(600);
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// Longest that an act on its way holds up the end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Watches that run while somebody wants to know.
+#[derive(Default)]
+struct Watches(Option<JoinSet<()>>);
+
+impl Watches {
+    /// Starts or ends them; returns whether they ended, so that what they told is worth nothing any more.
+    async fn follow(&mut self, wanted: bool, start: impl FnOnce() -> JoinSet<()>) -> bool {
+        match self.0.take() {
+            Some(mut running) if !wanted => {
+                running.shutdown().await;
+                true
+            }
+            running => {
+                self.0 = if wanted { Some(running.unwrap_or_else(start)) } else { None };
+                false
+            }
+        }
+    }
+}
 
 /// Takes in what waits.
 fn hear_all(operator: &mut Operator, events: &mut mpsc::Receiver<Event>, clock: &Clock) {

@@ -61,7 +61,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let own_namespace = context().namespace.unwrap_or_else(|| settings.slime_namespace.clone());
     let needs = controller_needs(&settings, &own_namespace);
     let apply = "apply the roles that `lazyload render` prints for the SlimeBoot, or let the operator do so";
-    let rights = tokio::spawn(self_check::check(client.clone(), needs, apply, readiness.clone()));
+    let rights = tokio::spawn(self_check::check(client.clone(), needs, apply, readiness.clone(), None));
     let (prometheus, istiod) = (settings.prometheus.clone(), settings.istiod_metrics.clone());
     let (state, problems) = State::new(settings.clone());
     warn(&problems);

@@ -8,6 +8,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::api::PostParams;
 use kube::{Api, Client};
 use lazyload_logic::boot::Need;
+use tokio::sync::mpsc;
 
 use crate::process::readiness::Readiness;
 
@@ -18,8 +19,19 @@ const AT_ONCE: usize = 4;
 const TOPIC: &str = "rights";
 
 /// Asks until nothing is missing, and says what is whenever that has changed: in the log and beside the readiness. `apply` is what the user
-/// is to do.
-pub async fn check(client: Client, needs: Vec<Need>, apply: &'static str, readiness: Readiness) {
+/// is to do; `tell` hears the same.
+pub async fn check(
+    client: Client,
+    needs: Vec<Need>,
+    apply: &'static str,
+    readiness: Readiness,
+    tell: Option<mpsc::Sender<Option<String>>>,
+) {
+    // Who does not listen any more is ending.
+    let tell = async |text: Option<String>| match &tell {
+        Some(tell) => drop(tell.send(text).await),
+        None => {}
+    };
     let mut told: Option<String> = None;
     loop {
         match missing(&client, &needs).await {
@@ -27,6 +39,7 @@ pub async fn check(client: Client, needs: Vec<Need>, apply: &'static str, readin
                 if told.is_some() {
                     tracing::info!("every right is there now");
                     readiness.note(TOPIC, None);
+                    tell(None).await;
                 }
                 return;
             }
@@ -35,6 +48,7 @@ pub async fn check(client: Client, needs: Vec<Need>, apply: &'static str, readin
                 if told.as_ref() != Some(&text) {
                     tracing::error!("{text}");
                     readiness.note(TOPIC, Some(text.clone()));
+                    tell(Some(text.clone())).await;
                     told = Some(text);
                 }
             }

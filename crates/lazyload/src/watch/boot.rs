@@ -1,4 +1,4 @@
-//! Watches SlimeBoots, what carries the label of one, and what declares ports. A lost watch is made anew with back-off.
+//! Watches SlimeBoots, what carries the label of one, what declares ports, and Namespaces. A lost watch is made anew with back-off.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use lazyload_api::names;
 use lazyload_logic::boot::Declared;
-use lazyload_logic::operator::{BOOT_KIND, DECLARING, Event, KINDS, Key, KindOf};
+use lazyload_logic::operator::{BOOT_KIND, DECLARING, Event, Injection, KINDS, Key, KindOf, NAMESPACE_KIND};
 use lazyload_logic::types::ObjectRef;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -33,6 +33,12 @@ pub fn watch_declarations(client: &Client, events: &mpsc::Sender<Event>) -> Join
         .iter()
         .map(|kind| watch(client.clone(), *kind, watcher::Config::default(), OF_DECLARATIONS, events.clone()));
     watches.collect()
+}
+
+/// Starts a watch of Namespaces, likewise.
+pub fn watch_namespaces(client: &Client, events: &mpsc::Sender<Event>) -> JoinSet<()> {
+    let config = watcher::Config::default();
+    [watch(client.clone(), NAMESPACE_KIND, config, OF_NAMESPACES, events.clone())].into_iter().collect()
 }
 
 type Identity = (String, String);
@@ -67,6 +73,15 @@ const OF_DECLARATIONS: Telling = Telling {
         Some(Event::Declares(kind.kind, object, Declared::default()))
     },
     listed: |kind| Event::DeclaringListed(kind.kind),
+};
+
+const OF_NAMESPACES: Telling = Telling {
+    applied: |_, object| {
+        let (_, name) = identity(object);
+        Some(Event::Namespace(name.into(), Some(Injection::of(&serde_json::to_value(object).ok()?))))
+    },
+    gone: |_, (_, name)| Some(Event::Namespace(name.as_str().into(), None)),
+    listed: |_| Event::NamespacesListed,
 };
 
 async fn watch(client: Client, kind: KindOf, config: watcher::Config, telling: Telling, events: mpsc::Sender<Event>) {

@@ -139,6 +139,8 @@ pub struct GlobalSidecar {
     pub probe_port: u16,
     /// Pods.
     pub replicas: u32,
+    /// Its pods do not ask for injection, so that the label of their namespace must.
+    pub injected_by_namespace: bool,
     /// Labels of the pods, such as those that ask for injection.
     pub labels: Value,
     /// Annotations of the pods.

@@ -14,6 +14,14 @@ pub struct Place {
     pub callers: Option<String>,
 }
 
+impl Installation {
+    /// Whether the namespaces of the global-sidecars must ask for their proxies.
+    #[must_use]
+    pub fn needs_injected_namespaces(&self) -> bool {
+        self.global_sidecar.as_ref().is_some_and(|sidecar| sidecar.injected_by_namespace)
+    }
+}
+
 /// One for the mesh, or one for each namespace of the list.
 pub(super) fn places(installation: &Installation) -> Vec<Place> {
     let settings = &installation.settings;

@@ -218,6 +218,7 @@ fn global_sidecar(
         filters: filter_names(component)?,
         probe_port,
         replicas: replicas(&component.key("replicas"))?,
+        injected_by_namespace: by_namespace(&inject)?,
         labels: inject_labels(&inject)?,
         annotations: values::texts_by_key(&inject.key("annotations"))?,
         resources: values::object::<core::ResourceRequirements>(&component.key("resources"), "requests and limits")?,
@@ -253,10 +254,14 @@ fn filter_names(component: &Reader<'_>) -> Result<&'static [FilterNames], BootEr
 /// Without any label the pod would start without a proxy, and nothing would be served: ask for Istio's default injection, unless the user
 /// says that the namespace's own label asks for it.
 fn inject_labels(inject: &Reader<'_>) -> Result<Value, BootError> {
-    if inject.key("mode").name().map_err(BootError::from_reader)?.as_deref() == Some("namespace") {
+    if by_namespace(inject)? {
         return Ok(json!({}));
     }
     let labels = values::texts_by_key(&inject.key("labels"))?;
     let empty = labels.as_object().is_none_or(serde_json::Map::is_empty);
     Ok(if empty { json!({ names::INJECT_LABEL: "true" }) } else { labels })
+}
+
+fn by_namespace(inject: &Reader<'_>) -> Result<bool, BootError> {
+    Ok(inject.key("mode").name().map_err(BootError::from_reader)?.as_deref() == Some("namespace"))
 }

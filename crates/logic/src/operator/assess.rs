@@ -37,6 +37,10 @@ pub(super) struct Assessment {
     /// What is wrong with single objects, and whether the first of them is somebody else's.
     pub problems: Vec<String>,
     pub occupied: bool,
+    /// What the user should do besides.
+    pub warnings: Vec<String>,
+    /// Rights that the operator lacks.
+    pub lacks: Option<String>,
     /// The ports that were found, and what was left out, one line each.
     pub ports: Option<(Vec<String>, Vec<String>)>,
 }
@@ -46,6 +50,8 @@ pub(super) struct Assessment {
 pub(super) enum Stop {
     Invalid(String),
     Conflict(String),
+    /// The operator may not see what there is.
+    Blind(String),
 }
 
 pub(super) type Bodies = Vec<(Key, Value)>;

@@ -44,6 +44,9 @@ pub const KINDS: &[KindOf] = &[
 /// Kinds that declare ports: watched whole, with or without the label of a SlimeBoot, while ports are to be found.
 pub const DECLARING: &[KindOf] = &[KindOf::new("Service", "", "v1"), KindOf::new("ServiceEntry", ISTIO, "v1beta1")];
 
+/// Watched while the labels of some are to be known.
+pub const NAMESPACE_KIND: KindOf = KindOf::new("Namespace", "", "v1");
+
 /// Whether the objects of a kind belong to no namespace.
 pub(super) fn is_of_the_cluster(kind: &str) -> bool {
     kind.starts_with("Cluster")

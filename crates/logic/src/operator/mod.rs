@@ -1,10 +1,11 @@
 //! Owns what is known of SlimeBoots and of the objects made for them, and decides the one next thing to do for each.
 //! Never touches a cluster: an act is carried out elsewhere, and its outcome is an event like any other.
-//! Next: `assess` for the order of things, `farewell` for the end of them, `rivals` for SlimeBoots that would fight, `ports` for found ones, `status` for what users are told.
+//! Next: `assess` for the order of things, `farewell` for the end of them, `rivals` for SlimeBoots that would fight, `ports` for found ones, `injection` for the labels of namespaces, `status` for what users are told.
 
 mod act;
 mod assess;
 mod farewell;
+mod injection;
 mod kinds;
 mod memory;
 mod object;
@@ -14,19 +15,22 @@ mod slime_boot;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 pub use act::{Act, Action, News, Outcome};
 pub use farewell::Scope;
-pub use kinds::{BOOT_KIND, DECLARING, KINDS, KindOf};
+pub use injection::Injection;
+pub use kinds::{BOOT_KIND, DECLARING, KINDS, KindOf, NAMESPACE_KIND};
 pub use memory::SETTLE;
 pub use object::Key;
 
 use crate::boot::{Declared, Found, Installation};
 use crate::types::{Now, ObjectRef};
-use assess::Assessment;
+use assess::{Assessment, Stop};
+use injection::Namespaces;
 use memory::Memory;
 use object::Actual;
 use ports::Declarations;
@@ -49,6 +53,14 @@ pub enum Event {
     DeclaringListed(&'static str),
     /// Declarations are not heard any more, until they are all told anew.
     NotDeclaring,
+    /// What the labels of a Namespace say about injection; nothing if it is gone.
+    Namespace(Arc<str>, Option<Injection>),
+    /// All Namespaces were heard of.
+    NamespacesListed,
+    /// Namespaces are not heard of any more, until they are all told anew.
+    NotWatchingNamespaces,
+    /// Rights that the operator lacks, and what does not work without them; nothing if it lacks none.
+    Lacks(Option<String>),
     /// An act was carried out, or not.
     Finished(Box<Action>, Outcome),
 }
@@ -61,7 +73,10 @@ pub struct Operator {
     /// Objects with the label, and whose they are.
     objects: BTreeMap<Key, (ObjectRef, Actual)>,
     declarations: Declarations,
+    namespaces: Namespaces,
     memories: BTreeMap<ObjectRef, Memory>,
+    /// What the operator may not do.
+    lacks: Option<String>,
 }
 
 impl Default for Operator {
@@ -72,7 +87,9 @@ impl Default for Operator {
             boots: BTreeMap::new(),
             objects: BTreeMap::new(),
             declarations: Declarations::default(),
+            namespaces: Namespaces::default(),
             memories: BTreeMap::new(),
+            lacks: None,
         }
     }
 }
@@ -88,6 +105,12 @@ impl Operator {
     #[must_use]
     pub fn finds_ports(&self) -> bool {
         self.boots.values().any(|boot| boot.installation().is_some_and(Installation::finds_ports))
+    }
+
+    /// Whether some SlimeBoot wants to know how Namespaces are labelled.
+    #[must_use]
+    pub fn watches_namespaces(&self) -> bool {
+        self.boots.values().any(|boot| boot.installation().is_some_and(Installation::needs_injected_namespaces))
     }
 
     /// Takes news in.
@@ -108,6 +131,10 @@ impl Operator {
             Event::Declares(kind, object, declared) => self.declarations.declares(kind, &object, declared),
             Event::DeclaringListed(kind) => self.declarations.listed(kind),
             Event::NotDeclaring => self.declarations = Declarations::default(),
+            Event::Namespace(name, injection) => self.namespaces.says(name, injection),
+            Event::NamespacesListed => self.namespaces.listed(),
+            Event::NotWatchingNamespaces => self.namespaces = Namespaces::default(),
+            Event::Lacks(rights) => self.lacks = rights,
             Event::Finished(action, outcome) => self.on_finished(*action, outcome, now),
         }
     }
@@ -116,11 +143,22 @@ impl Operator {
     #[must_use]
     pub fn next(&self, now: Now) -> Option<Action> {
         if !self.unlisted.is_empty() {
-            return None;
+            return self.say_what_it_lacks(now);
         }
         self.boots.keys().find_map(|id| {
             let assessment = self.assess(id, now)?;
             let act = assessment.act.clone().or_else(|| self.status_act(id, &assessment, now))?;
+            Some(Action { boot: id.clone(), act })
+        })
+    }
+
+    /// Without the right to list some kind nothing is ever done, and users should know why.
+    fn say_what_it_lacks(&self, now: Now) -> Option<Action> {
+        let lacks = self.lacks.clone().filter(|_| !self.unlisted.contains(BOOT_KIND.kind))?;
+        self.boots.keys().find_map(|id| {
+            let mut assessment = self.assess(id, now)?;
+            (assessment.act, assessment.stopped) = (None, Some(Stop::Blind(lacks.clone())));
+            let act = self.status_act(id, &assessment, now)?;
             Some(Action { boot: id.clone(), act })
         })
     }
@@ -139,7 +177,9 @@ impl Operator {
         let found = boot.installation().and_then(|installation| self.found(id, installation));
         let undeclared = found.as_ref().and_then(|_| self.declarations.awaited());
         let view = assess::View { id, boot, memory, objects: &self.objects, found, now: now.monotonic };
-        Some(view.assess(rival, undeclared))
+        let warnings = boot.installation().map(|installation| self.namespaces.warnings(installation));
+        let (lacks, warnings) = (self.lacks.clone(), warnings.unwrap_or_default());
+        Some(Assessment { lacks, warnings, ..view.assess(rival, undeclared) })
     }
 
     /// The ports beyond those that are written; nothing if they are not to be found.

@@ -11,6 +11,9 @@ use super::slime_boot::Boot;
 /// Names that are listed of many.
 const NAMED: usize = 3;
 
+/// The operator may not do all that SlimeBoots need.
+const MISSING_RIGHTS: &str = "MissingRights";
+
 struct Verdict {
     ready: bool,
     progressing: bool,
@@ -48,7 +51,8 @@ pub(super) fn status(
         .iter()
         .map(|(key, uid)| json!({"kind": key.kind().kind, "namespace": key.namespace, "name": key.name, "uid": uid}))
         .collect();
-    let warnings = boot.reading.as_ref().map(|reading| reading.warnings.clone()).unwrap_or_default();
+    let mut warnings = boot.reading.as_ref().map(|reading| reading.warnings.clone()).unwrap_or_default();
+    warnings.extend(seen.warnings.iter().cloned());
     let mut status = json!({
         "observedGeneration": boot.generation,
         "conditions": [
@@ -83,6 +87,7 @@ fn verdict(boot: &Boot, seen: &Assessment) -> Verdict {
     match &seen.stopped {
         Some(Stop::Invalid(message)) => return wrong("Invalid", format!("{message}. Nothing was changed")),
         Some(Stop::Conflict(message)) => return wrong("Conflict", format!("{message}. Nothing was changed")),
+        Some(Stop::Blind(message)) => return wrong(MISSING_RIGHTS, format!("{message}. Nothing is changed before")),
         None => {}
     }
     if !seen.problems.is_empty() {
@@ -92,14 +97,22 @@ fn verdict(boot: &Boot, seen: &Assessment) -> Verdict {
     let removing = boot.installation().is_none();
     if !seen.waiting.is_empty() {
         let reason = if removing { "Removing" } else { "Waiting" };
-        return Verdict { ready: false, progressing: true, degraded: false, reason, message: some_of(&seen.waiting) };
+        let waiting = some_of(&seen.waiting);
+        return lacking(Verdict { ready: false, progressing: true, degraded: false, reason, message: waiting }, seen);
     }
     let (reason, message) = match (removing, boot.leaving) {
         (true, true) => ("Removed", "everything is removed".to_owned()),
         (true, false) => ("NothingToInstall", "no entry of spec.module has enable: true".to_owned()),
         (false, _) => ("Installed", "everything is there and runs".to_owned()),
     };
-    Verdict { ready: !boot.leaving, progressing: false, degraded: false, reason, message }
+    lacking(Verdict { ready: !boot.leaving, progressing: false, degraded: false, reason, message }, seen)
+}
+
+/// What works goes on, and is ready if it was; but something else may not.
+fn lacking(verdict: Verdict, seen: &Assessment) -> Verdict {
+    let Some(lacks) = &seen.lacks else { return verdict };
+    let message = format!("{lacks}. Besides: {}", verdict.message);
+    Verdict { degraded: true, reason: MISSING_RIGHTS, message, ..verdict }
 }
 
 fn some_of(lines: &[String]) -> String {

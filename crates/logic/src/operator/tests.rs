@@ -9,7 +9,7 @@ use lazyload_api::names;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Event, Key, Outcome};
+use super::{Event, Injection, Key, Operator, Outcome};
 use world::{World, targets};
 
 fn spec(general: &Value) -> Value {
@@ -232,6 +232,78 @@ fn what_kubernetes_reports_in_annotations_causes_no_write_and_what_a_user_writes
     };
     assert_eq!(annotated("deployment.kubernetes.io/revision", "status"), Vec::<String>::new());
     assert_eq!(annotated("deployment.kubernetes.io/revision", ""), ["apply Deployment mesh-operator/lazyload"]);
+}
+
+#[test]
+fn rights_that_the_operator_lacks_are_told_and_what_works_without_them_goes_on() {
+    let mut world = World::new();
+    let lacks = "missing rights: create events.events.k8s.io in all namespaces (without: there are no Events)";
+    world.hear(Event::Lacks(Some(lacks.to_owned())));
+    world.boot("lazyload", &cluster(&[9080]));
+    world.converge();
+    let ready = world.condition("lazyload", "Ready");
+    assert_eq!((&ready["status"], &ready["reason"]), (&json!("True"), &json!("MissingRights")));
+    assert_eq!(ready["message"], format!("{lacks}. Besides: everything is there and runs"));
+    assert_eq!(world.condition("lazyload", "Degraded")["status"], "True");
+    assert_eq!(world.news.last().map(|news| news.warning), Some(true));
+    world.hear(Event::Lacks(None));
+    world.converge();
+    assert_eq!(world.condition("lazyload", "Ready")["reason"], "Installed");
+    assert_eq!(world.condition("lazyload", "Degraded")["status"], "False");
+}
+
+#[test]
+fn an_operator_that_may_not_see_everything_says_so_and_changes_nothing() {
+    let mut world = World::new();
+    world.operator = Operator::default();
+    let kinds: Vec<&'static str> =
+        world.operator.unlisted().iter().copied().filter(|kind| *kind != "Service").collect();
+    kinds.into_iter().for_each(|kind| world.hear(Event::Listed(kind)));
+    world.boot("lazyload", &cluster(&[9080]));
+    world.run();
+    assert_eq!(world.acts, Vec::<String>::new(), "it may only take its time");
+    world.hear(Event::Lacks(Some("missing rights: list services in all namespaces".to_owned())));
+    world.run();
+    assert_eq!(world.acts, ["write the status "]);
+    let ready = world.condition("lazyload", "Ready");
+    assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("MissingRights")));
+    assert_eq!(ready["message"], "missing rights: list services in all namespaces. Nothing is changed before");
+    world.hear(Event::Lacks(None));
+    world.hear(Event::Listed("Service"));
+    world.converge();
+    assert_eq!(world.condition("lazyload", "Ready")["status"], "True");
+}
+
+#[test]
+fn a_namespace_that_does_not_ask_for_injection_is_warned_of_until_it_does() {
+    let mut world = World::new();
+    let mut spec = namespaces(&["shop", "bank"]);
+    world.boot("lazyload", &spec);
+    assert!(!world.operator.watches_namespaces(), "its pods ask for themselves");
+    spec["component"]["globalSidecar"]["sidecarInject"]["mode"] = json!("namespace");
+    world.boot("lazyload", &spec);
+    assert!(world.operator.watches_namespaces());
+    let warnings = |world: &mut World| {
+        world.converge();
+        let warnings = world.boots["lazyload"]["status"]["warnings"].as_array().unwrap().clone();
+        warnings.iter().map(|it| it.as_str().unwrap().split(',').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    world.hear(Event::Namespace("shop".into(), Some(Injection::Unsaid)));
+    world.hear(Event::Namespace("other".into(), Some(Injection::Unsaid)));
+    assert_eq!(warnings(&mut world), Vec::<String>::new(), "not all are heard of");
+    world.hear(Event::Namespace("bank".into(), Some(Injection::Refused)));
+    world.hear(Event::NamespacesListed);
+    assert_eq!(
+        warnings(&mut world),
+        [
+            "namespace shop has neither the label istio-injection=enabled nor istio.io/rev",
+            "namespace bank has the label istio-injection=disabled"
+        ]
+    );
+    assert_eq!(world.condition("lazyload", "Ready")["status"], "True");
+    world.hear(Event::Namespace("shop".into(), Some(Injection::Wanted)));
+    world.hear(Event::Namespace("bank".into(), None));
+    assert_eq!(warnings(&mut world), Vec::<String>::new());
 }
 
 #[test]
