@@ -547,6 +547,8 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
             "spec.component.globalSidecar.sidecarInject.mode",
         ),
         ("/component/globalSidecar/probePort", json!(9080), "spec.component.globalSidecar.probePort"),
+        ("/istioVersion", json!("1.12"), "spec.istioVersion: expected Istio 1.13 or later"),
+        ("/istioVersion", json!(1.20), "spec.istioVersion: expected text"),
         ("/component/globalSidecar/replicas", json!(0), "spec.component.globalSidecar.replicas"),
     ]
 }
@@ -662,6 +664,42 @@ async fn a_namespace_that_is_not_injected_is_warned_of_until_its_label_is_there(
     warned("").await;
     operated.objects().label("Namespace", "", "default", "istio-injection", Some("disabled")).await;
     warned("namespace default has the label istio-injection=disabled").await;
+}
+
+#[tokio::test]
+async fn filters_follow_the_version_of_istiod_and_one_that_is_too_old_is_refused() {
+    let Some(operated) = Operated::start("old Istio").await else { return };
+    let istiod = async |tag: &str| {
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"namespace": "istio-system", "name": "istiod", "labels": {"app": "istiod"}},
+            "spec": {
+                "selector": {"matchLabels": {"app": "istiod"}},
+                "template": {
+                    "metadata": {"labels": {"app": "istiod"}},
+                    "spec": {"containers": [{"name": "discovery", "image": format!("istio/pilot:{tag}")}]},
+                },
+            },
+        });
+        operated.objects().apply(&deployment).await;
+    };
+    istiod("1.12.9-distroless").await;
+    operated.objects().apply(&printed_boot("the_seeds_cluster_accesslog_example")).await;
+    let refused = operated.reason("lazyload", "UnsupportedIstio").await;
+    assert!(refused["message"].as_str().unwrap().contains("expected Istio 1.13 or later"), "{refused}");
+    assert!(operated.made_for("lazyload").await.is_empty());
+    for (tag, there, not_there) in
+        [("1.15.1", "\"append\":false", "append_action"), ("1.31.0", "append_action", "\"append\":false")]
+    {
+        istiod(tag).await;
+        operated.ready("lazyload").await;
+        eventually("the filter fits", DEADLINE, || async {
+            let filter = operated.objects().find("EnvoyFilter", "istio-system", "to-global-sidecar").await;
+            let text = filter.unwrap_or_default().to_string();
+            if text.contains(there) && !text.contains(not_there) { Ok(()) } else { Err(text) }
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Watches SlimeBoots, what carries the label of one, what declares ports, and Namespaces. A lost watch is made anew with back-off.
+//! Watches SlimeBoots, what carries the label of one, what declares ports, Namespaces, and istiod. A lost watch is made anew with back-off.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use kube::api::{DynamicObject, TypeMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use lazyload_api::names;
-use lazyload_logic::boot::Declared;
-use lazyload_logic::operator::{BOOT_KIND, DECLARING, Event, Injection, KINDS, Key, KindOf, NAMESPACE_KIND};
+use lazyload_logic::boot::{Declared, IstioVersion};
+use lazyload_logic::operator::{BOOT_KIND, DECLARING, Event, ISTIOD, Injection, KINDS, Key, KindOf, NAMESPACE_KIND};
 use lazyload_logic::types::ObjectRef;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -23,6 +23,10 @@ pub fn watch_installations(client: &Client, events: &mpsc::Sender<Event>) -> Joi
         let config = watcher::Config::default();
         let config = if *kind == BOOT_KIND { config } else { config.labels(names::SLIME_BOOT_LABEL) };
         watches.spawn(watch(client.clone(), *kind, config, OF_INSTALLATIONS, events.clone()));
+    }
+    if let Some(deployment) = KINDS.iter().find(|kind| kind.kind == "Deployment") {
+        let config = watcher::Config::default().labels(&format!("app={ISTIOD}"));
+        watches.spawn(watch(client.clone(), *deployment, config, OF_ISTIODS, events.clone()));
     }
     watches
 }
@@ -73,6 +77,16 @@ const OF_DECLARATIONS: Telling = Telling {
         Some(Event::Declares(kind.kind, object, Declared::default()))
     },
     listed: |kind| Event::DeclaringListed(kind.kind),
+};
+
+const OF_ISTIODS: Telling = Telling {
+    applied: |_, object| {
+        let (namespace, name) = identity(object);
+        let version = IstioVersion::of_istiod(&serde_json::to_value(object).ok()?);
+        Some(Event::Istiod(ObjectRef::new(namespace, name), version))
+    },
+    gone: |_, (namespace, name)| Some(Event::Istiod(ObjectRef::new(namespace.as_str(), name.as_str()), None)),
+    listed: |_| Event::Listed(ISTIOD),
 };
 
 const OF_NAMESPACES: Telling = Telling {

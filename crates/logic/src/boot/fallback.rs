@@ -15,6 +15,7 @@ use lazyload_api::names;
 use serde_json::{Value, json};
 
 use super::dispatch::{self, Dispatch, Target};
+use super::istio_version::{self, IstioVersion};
 use super::meta::{merged, metadata, set};
 use super::place::Place;
 use super::{GlobalSidecar, Installation, lua};
@@ -66,9 +67,9 @@ fn everyones_patches(installation: &Installation, sidecar: &GlobalSidecar, place
     let settings = &installation.settings;
     let version = settings.proxy_version.as_deref();
     let cluster = format!("outbound|{}||{}", sidecar.fallback_port.unwrap_or(port), host(place));
-    let by_lua = lua::is_wanted(settings, place);
+    let by_lua = lua::is_wanted(settings, installation.istio, place);
     let route = |target: &Target| match target {
-        Target::GlobalSidecar => route_to_global_sidecar(&cluster, place, by_lua),
+        Target::GlobalSidecar => route_to_global_sidecar(&cluster, place, by_lua, installation.istio),
         Target::Cluster(name) => route_to(name),
     };
     let mut routes: Vec<Value> = dispatch::by_precedence(&installation.dispatches)
@@ -131,11 +132,11 @@ fn matching(route: &Value, regex: &str) -> Value {
     merged(route, json!({"match": {"prefix": "/", "headers": [authority]}}))
 }
 
-fn route_to_global_sidecar(cluster: &str, place: &Place, by_lua: bool) -> Value {
+fn route_to_global_sidecar(cluster: &str, place: &Place, by_lua: bool, istio: Option<IstioVersion>) -> Value {
     let source = place.callers.as_deref().unwrap_or("%ENVIRONMENT(POD_NAMESPACE)%");
     // Only what has not reached the global-sidecar is sent again, so that nothing is done twice.
     let retry = json!({"retry_on": "connect-failure,refused-stream", "num_retries": 2});
-    let mut headers = vec![header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%")];
+    let mut headers = vec![header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%", istio)];
     let mut route = json!({
         "match": {"prefix": "/"},
         "route": {"cluster": cluster, "timeout": NO_TIMEOUT, "retry_policy": retry},
@@ -143,12 +144,19 @@ fn route_to_global_sidecar(cluster: &str, place: &Place, by_lua: bool) -> Value 
     if by_lua {
         set(&mut route, "typed_per_filter_config", lua::for_this_route());
     } else {
-        headers.push(header(names::SOURCE_NS_HEADER, source));
+        headers.push(header(names::SOURCE_NS_HEADER, source, istio));
     }
     set(&mut route, "request_headers_to_add", headers.into());
     route
 }
 
-fn header(key: &str, value: &str) -> Value {
-    json!({"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"})
+/// A header that replaces the client's.
+fn header(key: &str, value: &str, istio: Option<IstioVersion>) -> Value {
+    let header = json!({"header": {"key": key, "value": value}});
+    let action = if istio_version::knows_append_action(istio) {
+        json!({"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"})
+    } else {
+        json!({"append": false})
+    };
+    merged(&header, action)
 }

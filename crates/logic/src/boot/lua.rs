@@ -4,6 +4,7 @@ use lazyload_api::names;
 use serde_json::{Value, json};
 
 use super::FilterNames;
+use super::istio_version::{self, IstioVersion};
 use super::meta::set;
 use super::place::Place;
 use crate::settings::Settings;
@@ -13,8 +14,9 @@ const FILTER: &str = "envoy.filters.http.lua";
 const SCRIPT: &str = "add.lua";
 
 /// Where every caller is in one namespace it is written into the route, and no script is needed.
-pub(super) fn is_wanted(settings: &Settings, place: &Place) -> bool {
-    settings.add_env_header_via_lua && place.callers.is_none()
+pub(super) fn is_wanted(settings: &Settings, istio: Option<IstioVersion>, place: &Place) -> bool {
+    let needed = settings.add_env_header_via_lua || !istio_version::knows_environment(istio);
+    needed && place.callers.is_none()
 }
 
 /// The patch that adds the filter to the listener of a port; alone it does nothing.

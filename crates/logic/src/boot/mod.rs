@@ -13,6 +13,7 @@ mod error;
 mod fallback;
 mod global_sidecar;
 mod install;
+mod istio_version;
 mod log_volume;
 mod lua;
 mod meta;
@@ -35,6 +36,7 @@ pub use crds::crds;
 pub use dispatch::{Dispatch, Target};
 pub use error::BootError;
 pub use install::install_objects;
+pub use istio_version::IstioVersion;
 pub(crate) use meta::labelled;
 pub use needs::{Need, controller_needs, operator_needs};
 pub use objects::desired_objects;
@@ -55,6 +57,8 @@ pub struct Installation {
     pub namespace: String,
     /// Istio's root namespace: an EnvoyFilter there reaches every proxy of the mesh.
     pub istio_namespace: String,
+    /// The version of Istio, as far as it is known.
+    pub istio: Option<IstioVersion>,
     /// For every pod: a list of references to Secrets.
     pub image_pull_secrets: Value,
     /// The controller.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::meta::merged;
 use super::{
-    BootError, Controller, FilterNames, GlobalSidecar, Image, Installation, dispatch, effective, refuse, values,
+    BootError, Controller, FilterNames, GlobalSidecar, Image, Installation, dispatch, effective, istio_version, refuse,
+    values,
 };
 use crate::settings::keys;
 use crate::settings::reader::Reader;
@@ -100,6 +101,7 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     let installation = Installation {
         network_policies: spec.key("networkPolicy").flag().map_err(BootError::from_reader)?,
         namespace,
+        istio: istio_version::read(&spec.key("istioVersion"))?,
         istio_namespace,
         image_pull_secrets: values::items::<core::LocalObjectReference>(
             &spec.key("imagePullSecrets"),

@@ -10,7 +10,7 @@ use super::memory::{Memory, REPAIR_PAUSE, SETTLE};
 use super::object::{Actual, REPLACE};
 use super::slime_boot::Boot;
 use super::{Act, Key};
-use crate::boot::{Found, Installation, desired_objects, labelled};
+use crate::boot::{Found, Installation, IstioVersion, desired_objects, labelled};
 use crate::checksum::checksum;
 use crate::types::ObjectRef;
 
@@ -22,6 +22,8 @@ pub(super) struct View<'a> {
     pub objects: &'a BTreeMap<Key, (ObjectRef, Actual)>,
     /// The ports beyond those that are written, if they are to be found.
     pub found: Option<Found>,
+    /// The Istio that was found, and where, if its user does not say.
+    pub istio: Option<(&'a ObjectRef, IstioVersion)>,
     pub now: Duration,
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Assessment {
 pub(super) enum Stop {
     Invalid(String),
     Conflict(String),
+    Unsupported(String),
     /// The operator may not see what there is.
     Blind(String),
 }
@@ -61,6 +64,7 @@ impl View<'_> {
         let mut seen = Assessment { ports: self.found.as_ref().map(Found::lines), ..Assessment::default() };
         match (&self.boot.reading, rival) {
             (Err(error), _) if !self.boot.leaving => seen.stopped = Some(Stop::Invalid(error.to_string())),
+            _ if self.refused_istio().is_some() => seen.stopped = self.refused_istio().map(Stop::Unsupported),
             (_, Some(rival)) => seen.stopped = Some(Stop::Conflict(rival)),
             _ => {
                 seen.waiting.extend(undeclared);
@@ -68,6 +72,11 @@ impl View<'_> {
             }
         }
         seen
+    }
+
+    fn refused_istio(&self) -> Option<String> {
+        let (deployment, version) = self.istio?;
+        Some(format!("Deployment {deployment}: {}, or say spec.istioVersion if this is wrong", version.refusal()?))
     }
 
     fn steps(&self, seen: &mut Assessment) {
@@ -108,8 +117,12 @@ impl View<'_> {
     /// What stands, with the ports that somebody may still be sent to; and the redirections as they are to be.
     fn wanted(&self, installation: Option<&Installation>) -> (Bodies, Bodies) {
         let Some(installation) = installation else { return (Vec::new(), Vec::new()) };
-        let grown = self.found.as_ref().map(|found| installation.with_ports(found));
-        let installation = grown.as_ref().unwrap_or(installation);
+        let mut installation = installation.clone();
+        if let Some(found) = &self.found {
+            installation = installation.with_ports(found);
+        }
+        installation.istio = installation.istio.or(self.istio.map(|(_, version)| version));
+        let installation = &installation;
         let mut in_use = self.memory.held(self.now).cloned().unwrap_or_default();
         self.mine().filter(|(key, _)| key.is_redirection()).for_each(|(_, actual)| in_use.add(&actual.routes));
         let bodies = |installation: &Installation, redirections: bool| -> Bodies {

@@ -44,6 +44,9 @@ pub const KINDS: &[KindOf] = &[
 /// Kinds that declare ports: watched whole, with or without the label of a SlimeBoot, while ports are to be found.
 pub const DECLARING: &[KindOf] = &[KindOf::new("Service", "", "v1"), KindOf::new("ServiceEntry", ISTIO, "v1beta1")];
 
+/// Deployments of Istio's control plane, by the label `app`.
+pub const ISTIOD: &str = "istiod";
+
 /// Watched while the labels of some are to be known.
 pub const NAMESPACE_KIND: KindOf = KindOf::new("Namespace", "", "v1");
 

@@ -23,11 +23,11 @@ use serde_json::Value;
 pub use act::{Act, Action, News, Outcome};
 pub use farewell::Scope;
 pub use injection::Injection;
-pub use kinds::{BOOT_KIND, DECLARING, KINDS, KindOf, NAMESPACE_KIND};
+pub use kinds::{BOOT_KIND, DECLARING, ISTIOD, KINDS, KindOf, NAMESPACE_KIND};
 pub use memory::SETTLE;
 pub use object::Key;
 
-use crate::boot::{Declared, Found, Installation};
+use crate::boot::{Declared, Found, Installation, IstioVersion};
 use crate::types::{Now, ObjectRef};
 use assess::{Assessment, Stop};
 use injection::Namespaces;
@@ -53,6 +53,8 @@ pub enum Event {
     DeclaringListed(&'static str),
     /// Declarations are not heard any more, until they are all told anew.
     NotDeclaring,
+    /// The version of the istiod that this Deployment is; nothing if it is gone or does not tell.
+    Istiod(ObjectRef, Option<IstioVersion>),
     /// What the labels of a Namespace say about injection; nothing if it is gone.
     Namespace(Arc<str>, Option<Injection>),
     /// All Namespaces were heard of.
@@ -74,6 +76,7 @@ pub struct Operator {
     objects: BTreeMap<Key, (ObjectRef, Actual)>,
     declarations: Declarations,
     namespaces: Namespaces,
+    istiods: BTreeMap<ObjectRef, IstioVersion>,
     memories: BTreeMap<ObjectRef, Memory>,
     /// What the operator may not do.
     lacks: Option<String>,
@@ -81,13 +84,14 @@ pub struct Operator {
 
 impl Default for Operator {
     fn default() -> Self {
-        let kinds = KINDS.iter().map(|kind| kind.kind).chain([BOOT_KIND.kind]);
+        let kinds = KINDS.iter().map(|kind| kind.kind).chain([BOOT_KIND.kind, ISTIOD]);
         Self {
             unlisted: kinds.collect(),
             boots: BTreeMap::new(),
             objects: BTreeMap::new(),
             declarations: Declarations::default(),
             namespaces: Namespaces::default(),
+            istiods: BTreeMap::new(),
             memories: BTreeMap::new(),
             lacks: None,
         }
@@ -131,6 +135,8 @@ impl Operator {
             Event::Declares(kind, object, declared) => self.declarations.declares(kind, &object, declared),
             Event::DeclaringListed(kind) => self.declarations.listed(kind),
             Event::NotDeclaring => self.declarations = Declarations::default(),
+            Event::Istiod(deployment, Some(version)) => drop(self.istiods.insert(deployment, version)),
+            Event::Istiod(deployment, None) => drop(self.istiods.remove(&deployment)),
             Event::Namespace(name, injection) => self.namespaces.says(name, injection),
             Event::NamespacesListed => self.namespaces.listed(),
             Event::NotWatchingNamespaces => self.namespaces = Namespaces::default(),
@@ -176,10 +182,19 @@ impl Operator {
         let rival = boot.installation().and_then(|installation| self.rival(id, boot, installation));
         let found = boot.installation().and_then(|installation| self.found(id, installation));
         let undeclared = found.as_ref().and_then(|_| self.declarations.awaited());
-        let view = assess::View { id, boot, memory, objects: &self.objects, found, now: now.monotonic };
+        let istio = boot.installation().and_then(|installation| self.istio(installation));
+        let view = assess::View { id, boot, memory, objects: &self.objects, found, istio, now: now.monotonic };
         let warnings = boot.installation().map(|installation| self.namespaces.warnings(installation));
         let (lacks, warnings) = (self.lacks.clone(), warnings.unwrap_or_default());
         Some(Assessment { lacks, warnings, ..view.assess(rival, undeclared) })
+    }
+
+    /// The oldest Istio that is found for an installation, unless its user says which it is; several are several revisions.
+    fn istio(&self, installation: &Installation) -> Option<(&ObjectRef, IstioVersion)> {
+        let of_mesh =
+            |(deployment, _): &(&ObjectRef, &IstioVersion)| *deployment.namespace == *installation.istio_namespace;
+        let found = self.istiods.iter().filter(of_mesh).min_by_key(|(_, version)| **version);
+        found.filter(|_| installation.istio.is_none()).map(|(deployment, version)| (deployment, *version))
     }
 
     /// The ports beyond those that are written; nothing if they are not to be found.

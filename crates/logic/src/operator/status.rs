@@ -87,6 +87,9 @@ fn verdict(boot: &Boot, seen: &Assessment) -> Verdict {
     match &seen.stopped {
         Some(Stop::Invalid(message)) => return wrong("Invalid", format!("{message}. Nothing was changed")),
         Some(Stop::Conflict(message)) => return wrong("Conflict", format!("{message}. Nothing was changed")),
+        Some(Stop::Unsupported(message)) => {
+            return wrong("UnsupportedIstio", format!("{message}. Nothing was changed"));
+        }
         Some(Stop::Blind(message)) => return wrong(MISSING_RIGHTS, format!("{message}. Nothing is changed before")),
         None => {}
     }

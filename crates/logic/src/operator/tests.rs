@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Event, Injection, Key, Operator, Outcome};
+use crate::boot::IstioVersion;
+use crate::types::ObjectRef;
 use world::{World, targets};
 
 fn spec(general: &Value) -> Value {
@@ -304,6 +306,49 @@ fn a_namespace_that_does_not_ask_for_injection_is_warned_of_until_it_does() {
     world.hear(Event::Namespace("shop".into(), Some(Injection::Wanted)));
     world.hear(Event::Namespace("bank".into(), None));
     assert_eq!(warnings(&mut world), Vec::<String>::new());
+}
+
+#[test]
+fn filters_fit_the_oldest_istio_that_is_found_and_one_that_is_too_old_is_refused() {
+    let istiod = |world: &mut World, name: &str, version: Option<&str>| {
+        let version = version.map(|version| IstioVersion::parse(version).unwrap());
+        let (namespace, name) = name.split_once('/').unwrap();
+        world.hear(Event::Istiod(ObjectRef::new(namespace, name), version));
+    };
+    let redirection = Key::new("EnvoyFilter", "istio-system", "to-global-sidecar").unwrap();
+    let has = |world: &World, text: &str| world.store[&redirection].to_string().contains(text);
+    let mut world = World::new();
+    istiod(&mut world, "istio-system/istiod", Some("1.12.4"));
+    world.boot("lazyload", &cluster(&[9080]));
+    world.converge();
+    assert!(world.store.is_empty());
+    let ready = world.condition("lazyload", "Ready");
+    assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("UnsupportedIstio")));
+    let message = ready["message"].as_str().unwrap();
+    assert!(message.starts_with("Deployment istio-system/istiod: expected Istio 1.13 or later"), "{message}");
+
+    istiod(&mut world, "istio-system/istiod", Some("1.31.0"));
+    istiod(&mut world, "istio-system/istiod-old", Some("1.14.1"));
+    istiod(&mut world, "elsewhere/istiod", Some("1.9.1"));
+    world.converge();
+    assert!(has(&world, "\"append\":false") && has(&world, "LuaPerRoute") && !has(&world, "%ENVIRONMENT"));
+    istiod(&mut world, "istio-system/istiod-old", None);
+    world.converge();
+    assert!(has(&world, "append_action") && has(&world, "%ENVIRONMENT") && !has(&world, "Lua"));
+    // One that became too old changes nothing that works.
+    let before = world.store.clone();
+    istiod(&mut world, "istio-system/istiod", Some("1.12.4"));
+    world.converge();
+    assert_eq!((&world.store, &world.condition("lazyload", "Degraded")["status"]), (&before, &json!("True")));
+    let mut said = cluster(&[9080]);
+    said["istioVersion"] = json!("1.31");
+    world.boot("lazyload", &said);
+    world.converge();
+    assert_eq!(world.condition("lazyload", "Ready")["status"], "True", "its user knows better");
+    world.boot("lazyload", &cluster(&[9080]));
+    world.remove("lazyload");
+    world.converge();
+    assert!(world.store.is_empty(), "what is removed needs no version");
 }
 
 #[test]
