@@ -28,9 +28,10 @@ pub async fn check(
     tell: Option<mpsc::Sender<Option<String>>>,
 ) {
     // Who does not listen any more is ending.
-    let tell = async |text: Option<String>| match &tell {
-        Some(tell) => drop(tell.send(text).await),
-        None => {}
+    let tell = async |text: Option<String>| {
+        if let Some(tell) = &tell {
+            drop(tell.send(text).await);
+        }
     };
     let mut told: Option<String> = None;
     loop {

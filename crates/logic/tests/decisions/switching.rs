@@ -442,7 +442,8 @@ fn a_farewell_that_is_refused_is_final() {
 fn without_stages_a_proxy_would_lose_requests() {
     // The watching proxy itself: what the fastest way does must not pass.
     let world = World::start(entry("fastest"), &objects());
-    let mut mesh = Mesh { world, proxy: Proxy::new(Latency::default()), dice: Dice(1), garbage: None, hosts: 0, calm: false };
+    let mut mesh =
+        Mesh { world, proxy: Proxy::new(Latency::default()), dice: Dice(1), garbage: None, hosts: 0, calm: false };
     mesh.world.put(mk_fence("default", "a", json!({"enable": true})));
     let lost = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mesh.pass(Duration::from_secs(2))));
     assert!(lost.is_err(), "everything left in one step, and nobody noticed");
