@@ -13,6 +13,8 @@ use crate::settings::reader::Reader;
 const OLDEST: IstioVersion = IstioVersion { minor: 13 };
 /// Labels of an istiod's Deployment that tell its version.
 const VERSION_LABELS: [&str; 3] = ["app.kubernetes.io/version", "operator.istio.io/version", "helm.sh/chart"];
+/// What Istio's charts say of themselves in its sources, and of builds that are no release.
+const PLACEHOLDER: IstioVersion = IstioVersion { minor: 0 };
 const WITH_ENVIRONMENT: IstioVersion = IstioVersion { minor: 14 };
 const WITH_APPEND_ACTION: IstioVersion = IstioVersion { minor: 16 };
 
@@ -46,8 +48,8 @@ impl IstioVersion {
             Self::parse(image.rsplit('/').next()?.split_once(':')?.1)
         });
         let labels = deployment.pointer("/metadata/labels");
-        let by_label = VERSION_LABELS.iter().find_map(|label| Self::parse(labels?.get(label)?.as_str()?));
-        by_image.or(by_label)
+        let mut by_label = VERSION_LABELS.iter().filter_map(|label| Self::parse(labels?.get(label)?.as_str()?));
+        by_image.or_else(|| by_label.find(|version| *version != PLACEHOLDER))
     }
 
     /// Why an installation cannot be served with it; nothing if it can.
@@ -112,6 +114,7 @@ mod tests {
             ("istio/pilot:latest", version, Some("1.20")),
             ("istio/pilot", json!({"helm.sh/chart": "istiod-1.24.0"}), Some("1.24")),
             ("istio/pilot:latest", json!({"app.kubernetes.io/version": "2.0"}), None),
+            ("own/pilot:1", json!({"app.kubernetes.io/version": "1.0.0", "helm.sh/chart": "istiod-1.0.0"}), None),
             ("istio/pilot:latest", json!({}), None),
         ] {
             assert_eq!(istiod(image, &labels).as_deref(), expected, "{image} {labels}");
