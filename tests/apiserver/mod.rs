@@ -11,7 +11,6 @@ mod cut;
 mod dependencies;
 mod history;
 mod identity;
-mod latency;
 mod leaders;
 mod log_files;
 mod objects;

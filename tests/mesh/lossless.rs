@@ -6,7 +6,7 @@ use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::install::{Installation, NAMESPACE};
+use super::install::Installation;
 use super::pods::Pod;
 use super::testbed::{Testbed, script};
 use super::turn;
@@ -20,11 +20,8 @@ const ONE_STEP_ROUNDS: usize = 12;
 /// Requests each second of each of two loads.
 const RATE: u32 = 120;
 const SOON: Duration = Duration::from_secs(20);
-/// A Sidecar's last form is pushed within this, and no look at the cluster tells when; and by an istiod that waits a second for quiet.
+/// A Sidecar's last form is pushed within this, and no look at the cluster tells when.
 const PUSHED: Duration = Duration::from_millis(500);
-const PUSHED_SLOWLY: Duration = Duration::from_millis(2500);
-/// Rounds with that istiod.
-const SLOW_ROUNDS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_is_lost_by_any_switch_in_stages_while_one_step_loses_some() {
@@ -36,7 +33,7 @@ async fn no_request_is_lost_by_any_switch_in_stages_while_one_step_loses_some() 
     for (switching, rounds) in [("fastest", ONE_STEP_ROUNDS), ("lossless", ROUNDS)] {
         let _installation = Installation::with(&testbed, switching).await;
         script(&["bookinfo", "up"]);
-        let mesh = Mesh::new(&testbed, PUSHED).await;
+        let mesh = Mesh::new(&testbed).await;
         let mut tally = Tally::default();
         for round in 0..rounds {
             mesh.round(round, &mut tally).await;
@@ -56,54 +53,6 @@ async fn no_request_is_lost_by_any_switch_in_stages_while_one_step_loses_some() 
     let [(_, fastest), (_, lossless)] = &report[..] else { panic!("two ways") };
     assert_eq!(lossless.lost(), 0, "{}", lossless.text());
     assert!(fastest.lost() > 0, "a load that loses nothing in one step proves nothing: {}", fastest.text());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_is_lost_with_an_istiod_that_pushes_late_because_it_says_so() {
-    let _turn = turn().await;
-    let Some(testbed) = Testbed::up("no_request_is_lost_with_an_istiod_that_pushes_late_because_it_says_so") else {
-        return;
-    };
-    script(&["bookinfo", "up"]);
-    let slow = SlowIstiod::new(&testbed);
-    let _installation = Installation::with(&testbed, "lossless").await;
-    let mesh = Mesh::new(&testbed, PUSHED_SLOWLY).await;
-    let mut tally = Tally::default();
-    for round in 0..SLOW_ROUNDS {
-        mesh.round(round, &mut tally).await;
-    }
-    println!("lossless, PILOT_DEBOUNCE_AFTER=1s: {}", tally.text());
-    let metrics = Pod::find_in(&testbed, NAMESPACE, "app=lazyload", 8081).text("/metrics").await;
-    let metrics = metrics.expect("metrics");
-    let quiet = metrics.lines().find_map(|line| line.strip_prefix("lazyload_push_quiet_seconds ")?.parse::<f64>().ok());
-    drop(slow);
-    assert!(quiet.is_some_and(|quiet| quiet >= 1.0), "{metrics}");
-    assert_eq!(tally.lost(), 0, "{}", tally.text());
-}
-
-/// istiod with a debounce of a second; as it was when this is dropped.
-struct SlowIstiod<'a>(&'a Testbed);
-
-impl<'a> SlowIstiod<'a> {
-    fn new(testbed: &'a Testbed) -> Self {
-        let slow = Self(testbed);
-        slow.set("PILOT_DEBOUNCE_AFTER=1s").expect("istiod is slow");
-        slow
-    }
-
-    fn set(&self, variable: &str) -> anyhow::Result<()> {
-        self.0.kubectl(&["set", "env", "-n", "istio-system", "deployment/istiod", variable])?;
-        self.0.kubectl(&["rollout", "status", "-n", "istio-system", "deployment/istiod", "--timeout=120s"])?;
-        Ok(())
-    }
-}
-
-impl Drop for SlowIstiod<'_> {
-    fn drop(&mut self) {
-        if let Err(failed) = self.set("PILOT_DEBOUNCE_AFTER-") {
-            eprintln!("making istiod fast again: {failed}");
-        }
-    }
 }
 
 /// What was seen: for each kind of switch how many there were, how many of them lost requests, and how many requests.
@@ -149,12 +98,11 @@ struct Mesh<'a> {
     fences: Api<DynamicObject>,
     sidecars: Api<DynamicObject>,
     services: Api<DynamicObject>,
-    pushed: Duration,
 }
 
 impl<'a> Mesh<'a> {
     /// The caller is productpage; a pair of Services for each round, all of details' pods.
-    async fn new(testbed: &'a Testbed, pushed: Duration) -> Self {
+    async fn new(testbed: &'a Testbed) -> Self {
         let mut yaml = String::new();
         for round in 0..ONE_STEP_ROUNDS {
             for letter in ["a", "b"] {
@@ -176,7 +124,6 @@ impl<'a> Mesh<'a> {
             fences: api("microservice.slime.io", "v1alpha1", "ServiceFence"),
             sidecars: api("networking.istio.io", "v1", "Sidecar"),
             services: api("", "v1", "Service"),
-            pushed,
         }
     }
 
@@ -185,7 +132,7 @@ impl<'a> Mesh<'a> {
         let mut times: Vec<(&'static str, Instant)> = Vec::new();
         let begun = Instant::now();
         let first = self.load(&format!("sw-{round}-a")).await;
-        tokio::time::sleep(self.pushed).await;
+        tokio::time::sleep(PUSHED).await;
 
         times.push(("enable", Instant::now()));
         let fence = json!({
@@ -268,7 +215,7 @@ impl<'a> Mesh<'a> {
             Ok(())
         })
         .await;
-        tokio::time::sleep(self.pushed).await;
+        tokio::time::sleep(PUSHED).await;
     }
 
     /// Waits until there is no Sidecar, and the proxies know.
@@ -280,7 +227,7 @@ impl<'a> Mesh<'a> {
             }
         })
         .await;
-        tokio::time::sleep(self.pushed).await;
+        tokio::time::sleep(PUSHED).await;
     }
 }
 

@@ -72,7 +72,6 @@ const GENERAL: &[&str] = &[
     "fenceLabelKeyAlias",
     "globalSidecar",
     "globalSidecarMode",
-    "istiodMetrics",
     "managementSelectors",
     "metricSourceType",
     "namespace",
