@@ -12,7 +12,7 @@ use super::programs::{Serving, run, source};
 use super::proxy::{Kind, Proxy};
 use super::table::publish;
 
-/// The destination's library does not look whether the reason of a close is UTF-8; without a proxy it is the same.
+/// The destination's library does not look whether the reason of a close is UTF-8; it fails alike through Envoy.
 const OF_THE_DESTINATION: &str = "7.5.1: FAILED, WRONG CODE";
 
 #[derive(Deserialize)]
