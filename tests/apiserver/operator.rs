@@ -214,16 +214,18 @@ async fn a_change_is_followed_with_new_before_old_and_what_is_not_wanted_any_mor
     boot["spec"]["module"][0]["general"]["dispatches"] = json!([{"name": "x", "domains": ["*.x.com"], "cluster": "{{ print \"outbound|80||egress.\" .Values.namespace }}"}]);
     operated.objects().apply(&boot).await;
     operated.reason("lazyload", "Waiting").await;
-    let made: BTreeSet<String> = operated.made_for("lazyload").await.into_keys().collect();
-    // The new one is not ready: the old one still serves.
+    // It may wait for another Deployment before this one is made.
+    let made = eventually("the new one is made", DEADLINE, || async {
+        let made: BTreeSet<String> = operated.made_for("lazyload").await.into_keys().collect();
+        if made.contains("Deployment shop/global-sidecar") { Ok(made) } else { Err(made) }
+    })
+    .await;
+    // It is not ready: the old one still serves.
     assert!(
         made.contains("EnvoyFilter default/to-global-sidecar") && made.contains("Deployment default/global-sidecar"),
         "{made:?}"
     );
-    assert!(
-        !made.contains("EnvoyFilter shop/to-global-sidecar") && made.contains("Deployment shop/global-sidecar"),
-        "{made:?}"
-    );
+    assert!(!made.contains("EnvoyFilter shop/to-global-sidecar"), "{made:?}");
     operated.ready("lazyload").await;
     eventually("the old ones are gone", DEADLINE, || async {
         operated.roll_out().await;

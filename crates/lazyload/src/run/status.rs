@@ -120,6 +120,7 @@ fn reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Static => "static",
         Reason::Learned => "learned",
+        Reason::Policy => "policy",
         Reason::Derived => "derived",
     }
 }

@@ -91,6 +91,8 @@ pub enum Reason {
     Static,
     /// A call taught it.
     Learned,
+    /// An AuthorizationPolicy names the fence's workload as a caller.
+    Policy,
     /// A selector of the fence, an alias of the settings or another declaration brings it in.
     Derived,
 }
@@ -167,6 +169,7 @@ fn dependencies(fence: &Fence) -> Vec<Dependency> {
         let reason = match (declared.contains(host), &evidence) {
             (true, _) => Reason::Static,
             (false, Some(_)) => Reason::Learned,
+            (false, None) if !domain.policies.is_empty() => Reason::Policy,
             (false, None) => Reason::Derived,
         };
         let (external, status) = (domain.external, domain.status);
@@ -262,6 +265,7 @@ mod tests {
                 "c.default.svc.cluster.local": {"hosts": ["c.default.svc.cluster.local"], "status": "EXPIRE"},
                 "d.test.svc.cluster.local": {"hosts": ["d.test.svc.cluster.local"]},
                 "e.example": {"external": true},
+                "f.test.svc.cluster.local": {"hosts": ["f.test.svc.cluster.local"], "policies": ["test/f"]},
                 "test/*": {},
             },
             "metricStatus": {
@@ -278,6 +282,7 @@ mod tests {
                 ("c.default.svc.cluster.local", Reason::Static, false),
                 ("d.test.svc.cluster.local", Reason::Derived, false),
                 ("e.example", Reason::Learned, true),
+                ("f.test.svc.cluster.local", Reason::Policy, false),
                 ("test/*", Reason::Static, false),
             ]
         );

@@ -118,6 +118,7 @@ fn name(reason: Reason) -> &'static str {
     match reason {
         Reason::Static => "static",
         Reason::Learned => "learned",
+        Reason::Policy => "policy",
         Reason::Derived => "derived",
     }
 }
