@@ -10,6 +10,7 @@ mod cut;
 mod dependencies;
 mod history;
 mod identity;
+mod latency;
 mod leaders;
 mod log_files;
 mod objects;

@@ -1,8 +1,10 @@
 //! What a controller counts. The first group has the original's names (contract 6.3) and is stable; the rest may still change.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use lazyload_logic::fence::latency::Latency;
 use lazyload_logic::observation::Skipped;
 use lazyload_logic::state::{Change, Event, Learned, Outcome};
 use lazyload_logic::types::Kind;
@@ -41,6 +43,9 @@ pub struct Metrics {
     leader: Gauge,
     lease_transitions: Gauge,
     lease_failed: Counter,
+    push_quiet: Gauge<f64, AtomicU64>,
+    push_slack: Gauge<f64, AtomicU64>,
+    istiod_silent: Counter,
     observed: Arc<Counters>,
     prometheus: Arc<PrometheusCounters>,
 }
@@ -94,6 +99,7 @@ impl Metrics {
             Event::Called(_) => "called",
             Event::Measured(_) => "measured",
             Event::Finished { .. } => "finished",
+            Event::PushesTake(_) => "pushes_take",
             Event::Heal => "heal",
             Event::Settings(_) => "settings",
         };
@@ -138,6 +144,17 @@ impl Metrics {
     /// A request about the lease came to nothing.
     pub fn lease_failed(&self) {
         self.lease_failed.inc();
+    }
+
+    /// What was learned of istiod's pushes.
+    pub fn pushes_take(&self, latency: &Latency) {
+        self.push_quiet.set(latency.quiet.as_secs_f64());
+        self.push_slack.set(latency.slack.as_secs_f64());
+    }
+
+    /// istiod did not say how long its pushes take.
+    pub fn istiod_silent(&self) {
+        self.istiod_silent.inc();
     }
 
     /// Changed settings are in force.
@@ -212,11 +229,27 @@ impl Metrics {
             "Requests about the lease that came to nothing",
             self.lease_failed.clone(),
         );
+        self.register_pushes(&mut registry);
         self.register_observed(&mut registry);
         super::prometheus::register(&self.prometheus, &mut registry);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
+    }
+
+    fn register_pushes(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            (
+                "lazyload_push_quiet_seconds",
+                "What istiod waits before a push, as learned; 0: not yet",
+                &self.push_quiet,
+            ),
+            ("lazyload_push_slack_seconds", "What its pushes take beyond that, as learned", &self.push_slack),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        let silent = self.istiod_silent.clone();
+        registry.register("lazyload_istiod_silent", "Questions about pushes that istiod did not answer", silent);
     }
 
     fn register_observed(&self, registry: &mut Registry) {

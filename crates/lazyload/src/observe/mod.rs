@@ -1,8 +1,8 @@
 //! Owns what is learned from: the access logs that the mesh's proxies send (the gRPC server, the scan of each message, what is passed on
-//! of it), and Prometheus.
+//! of it), Prometheus, and how long istiod takes.
 //! Never decides who a caller is or what a call means: `lazyload_logic::observation` says what an entry tells, the state the rest.
 //! Next: `server` for the life of a stream, `intake` for the life of a message, `relay` for what the other replicas are told,
-//! `client` for the demo's simulated proxy, `prometheus`.
+//! `client` for the demo's simulated proxy, `prometheus`, `istiod`.
 
 pub(crate) mod codec;
 mod counters;
@@ -16,6 +16,7 @@ mod server;
 mod wire;
 
 pub(crate) mod client;
+pub(crate) mod istiod;
 pub(crate) mod prometheus;
 
 #[cfg(test)]

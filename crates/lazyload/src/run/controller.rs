@@ -62,7 +62,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let needs = controller_needs(&settings, &own_namespace);
     let apply = "apply the roles that `lazyload render` prints for the SlimeBoot, or let the operator do so";
     let rights = tokio::spawn(self_check::check(client.clone(), needs, apply, readiness.clone()));
-    let prometheus = settings.prometheus.clone();
+    let (prometheus, istiod) = (settings.prometheus.clone(), settings.istiod_metrics.clone());
     let (state, problems) = State::new(settings.clone());
     warn(&problems);
     let (events_tx, events_rx) = mpsc::channel(EVENT_QUEUE);
@@ -78,6 +78,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let reload =
         Reload { file, running: settings, level, output, events: events_tx.downgrade(), metrics: metrics.clone() };
     let reload = tokio::spawn(reload.run());
+    let weak_events = events_tx.downgrade();
     let (questions_tx, questions_rx) = mpsc::channel(1);
     let asking = prometheus.map(|settings| {
         let counters = metrics.prometheus();
@@ -85,7 +86,12 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     });
 
     let writing = replica.as_ref().map_or_else(|| client.clone(), Replica::writing_client);
-    let mut engine = Engine::new(state, KubeWriter::new(writing, metrics.events_dropped()), metrics, &readiness);
+    let writer = KubeWriter::new(writing, metrics.events_dropped());
+    let mut engine = Engine::new(state, writer, metrics.clone(), &readiness);
+    let latency = istiod.map(|address| {
+        let asking = observe::istiod::run(address, engine.changes(), weak_events, metrics, shutdown.clone());
+        tokio::spawn(asking)
+    });
     if asking.is_some() {
         engine = engine.answering(questions_rx);
     }
@@ -107,6 +113,9 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     logs.end().await?;
     if let Some(asking) = asking {
         asking.await.context("asking Prometheus ended badly")??;
+    }
+    if let Some(latency) = latency {
+        latency.await.context("asking istiod ended badly")?;
     }
     for task in admin_tasks {
         task.await.context("an auxiliary endpoint ended badly")??;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lazyload_logic::observation::Call;
 use lazyload_logic::state::{Change, Event, State};
 use lazyload_logic::types::Kind;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +42,8 @@ pub struct Engine<W> {
     lead: Lead,
     /// Whether this replica has taken over the writing.
     leading: bool,
+    /// Told when a Sidecar is changed.
+    changed: Arc<Notify>,
     /// Has what is written listed anew.
     relist: Option<watch::Sender<()>>,
     finished_tx: mpsc::UnboundedSender<Event>,
@@ -69,6 +71,7 @@ impl<W: Writer> Engine<W> {
             questions: None,
             lead: Lead::alone(),
             leading: true,
+            changed: Arc::default(),
             relist: None,
             finished_tx,
             finished_rx,
@@ -79,6 +82,12 @@ impl<W: Writer> Engine<W> {
     #[must_use]
     pub fn answering(self, questions: mpsc::Receiver<Question>) -> Self {
         Self { questions: Some(questions), ..self }
+    }
+
+    /// What is told of each Sidecar that is changed.
+    #[must_use]
+    pub fn changes(&self) -> Arc<Notify> {
+        self.changed.clone()
     }
 
     /// One replica of several: it writes only while it leads, and begins when what it writes was listed anew.
@@ -175,6 +184,9 @@ impl<W: Writer> Engine<W> {
             self.writer.tell(notice);
         }
         for change in changes {
+            if matches!(change, Change::ApplySidecar { .. } | Change::AdoptSidecar { .. }) {
+                self.changed.notify_one();
+            }
             tokio::spawn(carry_out(
                 change,
                 self.writer.clone(),

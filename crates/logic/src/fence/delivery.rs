@@ -1,11 +1,13 @@
-//! When a change of Istio's configuration has reached the proxies, as far as it can be told without asking: istiod collects changes and
-//! pushes once there was none for a while. Every change counts, whoever made it: many fences that learn at once put off each other's pushes.
-//! A better source of the same answer (what istiod or the proxies say) belongs here too.
+//! When a change of Istio's configuration has reached the proxies: istiod collects changes and pushes once there was none for a while. Every
+//! change counts, whoever made it: many fences that learn at once put off each other's pushes. How long that while is, and how long a push
+//! takes, is learned where istiod tells (`latency`); until then its defaults are taken.
 
 use std::time::Duration;
 
-/// istiod pushes once there was no change for this long (`PILOT_DEBOUNCE_AFTER`).
-const QUIET: Duration = Duration::from_millis(100);
+use super::latency::Latency;
+
+/// istiod pushes once there was no change for this long (`PILOT_DEBOUNCE_AFTER`), and no sooner.
+pub const QUIET: Duration = Duration::from_millis(100);
 /// istiod pushes after this long although there were changes all the time (`PILOT_DEBOUNCE_MAX`).
 const AT_MOST: Duration = Duration::from_secs(10);
 /// How much later istiod may hear of one change than of another, compared with us. Warming needs no time of its own: the next stage's push
@@ -22,6 +24,7 @@ pub struct Delivery {
     last: Duration,
     /// When those before them were pushed.
     pushed: Duration,
+    latency: Latency,
 }
 
 impl Delivery {
@@ -35,15 +38,20 @@ impl Delivery {
         self.last = now;
     }
 
+    /// istiod takes this long from now on.
+    pub fn takes(&mut self, latency: Latency) {
+        self.latency = latency;
+    }
+
     /// When a change of this time is in force; the estimate moves while changes keep coming.
     #[must_use]
     pub fn of(&self, changed: Duration) -> Duration {
         let push = if changed < self.first { self.pushed } else { self.push() };
-        push + MARGIN
+        push + MARGIN + self.latency.slack
     }
 
     fn push(&self) -> Duration {
-        (self.last + QUIET).min(self.first + AT_MOST)
+        (self.last + self.latency.quiet).min(self.first + AT_MOST)
     }
 }
 
@@ -81,5 +89,13 @@ mod tests {
         }
         assert_eq!(delivery.of(ms(5_010)), ms(45_050), "an upper bound for what was pushed long ago");
         assert_eq!(delivery.of(ms(54_950)), ms(55_050));
+    }
+
+    #[test]
+    fn what_was_learned_moves_what_is_waited_for_already() {
+        let mut delivery = Delivery::default();
+        delivery.changed(ms(5_000));
+        delivery.takes(Latency { quiet: ms(1_000), slack: ms(200) });
+        assert_eq!(delivery.of(ms(5_000)), ms(6_250));
     }
 }

@@ -12,6 +12,7 @@ pub mod dependencies;
 pub mod enrollment;
 pub mod host;
 pub mod interest;
+pub mod latency;
 pub mod named;
 pub mod overlap;
 pub mod pace;

@@ -72,6 +72,7 @@ const GENERAL: &[&str] = &[
     "fenceLabelKeyAlias",
     "globalSidecar",
     "globalSidecarMode",
+    "istiodMetrics",
     "managementSelectors",
     "metricSourceType",
     "namespace",

@@ -159,6 +159,8 @@ pub struct Settings {
     pub prometheus: Option<Prometheus>,
     /// How Sidecars are changed.
     pub switching: Switching,
+    /// Where istiod tells how long its pushes take, `HOST:PORT`; `None`: its defaults are taken.
+    pub istiod_metrics: Option<String>,
     /// Hosts whose AuthorizationPolicies name the caller are dependencies before any call.
     pub policy_dependencies: bool,
     /// Label key of the default workload selector.

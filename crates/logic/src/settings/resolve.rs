@@ -62,6 +62,8 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         let black = general.key("blackNamespaceList");
         return Err(black.error("nothing where whiteNamespaceList is set"));
     }
+    let istio_namespace =
+        values::namespace(&global.key("istioNamespace"))?.unwrap_or_else(|| names::DEFAULT_ISTIO_NAMESPACE.to_owned());
     let auto_fence = general.key("autoFence").flag()?;
     let settings = Settings {
         module_name: text_or(root.key("name"), "lazyload")?,
@@ -91,8 +93,8 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         switching: switching(&general.key("switching"))?,
         policy_dependencies: on_unless_off(&general.key("policyDependencies"))?,
         service_label: service_label(&global.key("service"))?,
-        istio_namespace: values::namespace(&global.key("istioNamespace"))?
-            .unwrap_or_else(|| names::DEFAULT_ISTIO_NAMESPACE.to_owned()),
+        istiod_metrics: istiod_metrics(&general.key("istiodMetrics"), &istio_namespace)?,
+        istio_namespace,
         slime_namespace,
         log_level: values::log_level(&global.key("log").key("logLevel"))?,
         log_file: log_file::read(&global.key("log"))?,
@@ -140,6 +142,23 @@ fn revisions(global: &Reader<'_>, auto_fence: bool) -> Result<Revisions, Setting
 /// A flag that is set unless somebody takes it away.
 fn on_unless_off(reader: &Reader<'_>) -> Result<bool, SettingsError> {
     Ok(reader.name()?.is_none() || reader.flag()?)
+}
+
+/// `HOST:PORT`, or `off`. The port is the one that istiod has always had for them.
+fn istiod_metrics(reader: &Reader<'_>, istio_namespace: &str) -> Result<Option<String>, SettingsError> {
+    let default = || format!("istiod.{istio_namespace}.svc:15014");
+    let text = reader.name()?.unwrap_or_else(default);
+    let is_address = |text: &str| {
+        text.rsplit_once(':').is_some_and(|(host, port)| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+            !host.is_empty() && host.bytes().all(fits) && port.parse::<u16>().is_ok()
+        })
+    };
+    match text.as_str() {
+        "off" | "false" => Ok(None),
+        address if is_address(address) => Ok(Some(text)),
+        _ => Err(reader.error(&format!("HOST:PORT such as {}, or off", default()))),
+    }
 }
 
 fn switching(reader: &Reader<'_>) -> Result<Switching, SettingsError> {

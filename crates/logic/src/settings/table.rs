@@ -57,6 +57,7 @@ impl Settings {
             source,
             prometheus,
             switching,
+            istiod_metrics,
             policy_dependencies,
             service_label,
             istio_namespace,
@@ -85,7 +86,7 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 37] = [
+        let rows: [(&'static str, Value, Takes); 38] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoPort", json!(auto_port), Takes::Render),
@@ -110,6 +111,7 @@ impl Settings {
             ("general.metricSourceType", json!(source), Takes::Restart),
             ("metric.prometheus", json!(prometheus), Takes::Restart),
             ("general.switching", json!(format!("{switching:?}").to_lowercase()), Takes::Nothing),
+            ("general.istiodMetrics", json!(istiod_metrics.as_deref().unwrap_or("off")), Takes::Restart),
             ("general.policyDependencies", json!(if *policy_dependencies { "on" } else { "off" }), Takes::Nothing),
             ("global.service", json!(service_label), Takes::Nothing),
             ("global.istioNamespace", json!(istio_namespace), Takes::Restart),
@@ -163,6 +165,7 @@ impl Settings {
             // VirtualServices of other revisions are not kept: they would have to be listed again.
             revisions: Revisions { own: self.revisions.own, ..running.revisions.clone() },
             istio_namespace: running.istio_namespace.clone(),
+            istiod_metrics: running.istiod_metrics.clone(),
             slime_namespace: running.slime_namespace.clone(),
             metrics_address: running.metrics_address.clone(),
             aux_address: running.aux_address.clone(),

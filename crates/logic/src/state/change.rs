@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lazyload_api::istio::SidecarSpec;
 use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
 
+use crate::fence::latency::Latency;
 use crate::observation::Call;
 use crate::prometheus::Round;
 use crate::settings::Settings;
@@ -30,6 +31,8 @@ pub enum Event {
         /// What became of it.
         outcome: Outcome,
     },
+    /// istiod takes this long from now on.
+    PushesTake(Latency),
     /// Look at everything again, in case a message was lost.
     Heal,
     /// The settings are different from now on.

@@ -155,6 +155,7 @@ impl State {
             Event::Called(calls) => self.called(calls, now),
             Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
+            Event::PushesTake(latency) => self.delivery.takes(latency),
             Event::Heal => self.heal(),
             Event::Settings(settings) => self.changed(*settings, now),
         }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use lazyload_logic::fence::latency::Latency;
 use lazyload_logic::fence::switch::{EVERYTHING, Form};
-use lazyload_logic::state::{Change, Outcome};
+use lazyload_logic::state::{Change, Event, Outcome};
 use lazyload_logic::types::{Kind, Object};
 use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::{Value, json};
@@ -15,8 +16,6 @@ use crate::simulated_cluster::read;
 use crate::world::World;
 
 const CALLER: &str = "10.0.0.1";
-/// istiod does not see what lasts shorter than this.
-const DEBOUNCE: Duration = Duration::from_millis(100);
 /// What left the routes must stay for at least as long.
 const LINGER: Duration = Duration::from_millis(900);
 
@@ -46,6 +45,8 @@ impl Seen {
 
 /// A proxy under load: it uses every route it has, and a route for a while after it was taken away.
 struct Proxy {
+    /// How long its istiod takes: what lasts shorter than the quiet is not pushed.
+    istiod: Latency,
     form: Seen,
     /// Since when each import is there.
     since: BTreeMap<String, Duration>,
@@ -56,13 +57,13 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn new() -> Self {
+    fn new(istiod: Latency) -> Self {
         let since = BTreeMap::from([(EVERYTHING.to_owned(), Duration::ZERO)]);
-        Self { form: Seen::everything(), since, left: BTreeMap::new(), gone: None }
+        Self { istiod, form: Seen::everything(), since, left: BTreeMap::new(), gone: None }
     }
 
     fn sees(&mut self, sidecar: Option<&Value>, now: Duration) {
-        if let Some(gone) = self.gone.filter(|gone| now >= *gone + DEBOUNCE) {
+        if let Some(gone) = self.gone.filter(|gone| now >= *gone + self.istiod.quiet) {
             self.gone = None;
             self.becomes(Seen::everything(), gone);
         }
@@ -88,7 +89,10 @@ impl Proxy {
             }
             let since = self.since.get(host).or(self.since.get(EVERYTHING));
             let since = since.unwrap_or_else(|| panic!("{host} is routed at {now:?} and was never announced"));
-            assert!(*since + DEBOUNCE <= now, "{host} is routed at {now:?}, announced at {since:?}");
+            assert!(
+                *since + self.istiod.quiet + self.istiod.slack <= now,
+                "{host} is routed at {now:?}, announced at {since:?}"
+            );
         }
         for host in &self.form.routed {
             if !form.routed.contains(host) && !form.routed.contains(EVERYTHING) {
@@ -122,8 +126,14 @@ struct Mesh {
 
 impl Mesh {
     fn new(dice: Dice) -> Self {
-        let world = World::start(entry("lossless"), &objects());
-        Self { world, proxy: Proxy::new(), dice, garbage: None, hosts: 0, calm: false }
+        Self::under(dice, Latency::default())
+    }
+
+    /// A mesh whose istiod takes this long, and tells.
+    fn under(dice: Dice, istiod: Latency) -> Self {
+        let mut world = World::start(entry("lossless"), &objects());
+        world.on(Event::PushesTake(istiod));
+        Self { world, proxy: Proxy::new(istiod), dice, garbage: None, hosts: 0, calm: false }
     }
 
     fn look(&mut self) {
@@ -201,7 +211,11 @@ impl Mesh {
                 let label = [None, Some("true"), Some("false")][self.dice.below(3)];
                 self.world.put(mk_service("default", "a", label));
             }
-            _ => self.world.restart(),
+            _ => {
+                self.world.restart();
+                // It is asked before anything else.
+                self.world.on(Event::PushesTake(self.proxy.istiod));
+            }
         }
     }
 
@@ -246,14 +260,35 @@ proptest! {
         }
         mesh.pass(Duration::from_secs(120));
         mesh.look();
-        // It ends where one step would have led.
-        let fences = mesh.world.cluster.all(Kind::Fence).into_iter().cloned();
-        let routes = mesh.world.cluster.all(Kind::VirtualService).into_iter().cloned();
-        let service = mesh.world.cluster.get(Kind::Service, "default", "a").unwrap().clone();
-        let now: Vec<Value> = objects().into_iter().chain([service]).chain(fences).chain(routes).collect();
-        assert_eq!(spec(&mesh.world), spec(&World::start(entry("fastest"), &now)));
+        assert_ends_as_one_step_does(&mesh);
     }
 
+    #[test]
+    fn with_a_slow_istiod_that_tells_no_cluster_comes_after_its_route_either(seed in any::<u64>()) {
+        let mut dice = Dice(seed);
+        let milliseconds = |dice: &mut Dice, most: usize| Duration::from_millis(dice.below(most) as u64);
+        let quiet = Duration::from_millis(100) + milliseconds(&mut dice, 2_000);
+        let istiod = Latency { quiet, slack: milliseconds(&mut dice, 1_000) };
+        let mut mesh = Mesh::under(dice, istiod);
+        for _ in 0..40 {
+            mesh.happens();
+            let pause = [3, 30, 200, 5000][mesh.dice.below(4)];
+            let pause = Duration::from_millis(mesh.dice.below(pause) as u64);
+            mesh.pass(pause);
+        }
+        mesh.pass(Duration::from_secs(120));
+        mesh.look();
+        assert_ends_as_one_step_does(&mesh);
+    }
+}
+
+fn assert_ends_as_one_step_does(mesh: &Mesh) {
+    // It ends where one step would have led.
+    let fences = mesh.world.cluster.all(Kind::Fence).into_iter().cloned();
+    let routes = mesh.world.cluster.all(Kind::VirtualService).into_iter().cloned();
+    let service = mesh.world.cluster.get(Kind::Service, "default", "a").unwrap().clone();
+    let now: Vec<Value> = objects().into_iter().chain([service]).chain(fences).chain(routes).collect();
+    assert_eq!(spec(&mesh.world), spec(&World::start(entry("fastest"), &now)));
 }
 
 proptest! {
@@ -407,7 +442,8 @@ fn a_farewell_that_is_refused_is_final() {
 fn without_stages_a_proxy_would_lose_requests() {
     // The watching proxy itself: what the fastest way does must not pass.
     let world = World::start(entry("fastest"), &objects());
-    let mut mesh = Mesh { world, proxy: Proxy::new(), dice: Dice(1), garbage: None, hosts: 0, calm: false };
+    let mut mesh =
+        Mesh { world, proxy: Proxy::new(Latency::default()), dice: Dice(1), garbage: None, hosts: 0, calm: false };
     mesh.world.put(mk_fence("default", "a", json!({"enable": true})));
     let lost = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mesh.pass(Duration::from_secs(2))));
     assert!(lost.is_err(), "everything left in one step, and nobody noticed");
