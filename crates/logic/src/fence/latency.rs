@@ -101,18 +101,17 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// Takes in a reading. The first one of a process tells of all its life. Returns what is known then; `None` if nothing is.
+    /// Takes in a reading. The first one of a process tells of all its life how long it waits, and nothing of how long its pushes take: while
+    /// it starts they are slow. Returns what is known then; `None` if nothing is.
     pub fn take(&mut self, counters: Counters) -> Option<Latency> {
         let at = self.known.iter().position(|known| known.process == counters.process);
-        let before = at.and_then(|at| self.known.remove(at)).unwrap_or_default();
+        let before = at.and_then(|at| self.known.remove(at));
+        let is_first = before.is_none();
+        let before = before.unwrap_or_default();
         let reading = Reading {
             debounced: counters.debounced - before.debounced,
             debounced_seconds: counters.debounced_seconds - before.debounced_seconds,
-            arrived: counters
-                .arrived
-                .iter()
-                .map(|(bound, count)| (*bound, count - count_of(&before, *bound)))
-                .collect(),
+            arrived: if is_first { Vec::new() } else { arrived_since(&counters, &before) },
         };
         self.known.push_back(counters);
         if self.known.len() > PROCESSES {
@@ -136,6 +135,10 @@ impl Learner {
         let push = pushes.reduce(f64::max).map(seconds).unwrap_or_default();
         Some(Latency { quiet, slack: push.saturating_sub(quiet).min(MOST) })
     }
+}
+
+fn arrived_since(counters: &Counters, before: &Counters) -> Vec<(f64, f64)> {
+    counters.arrived.iter().map(|(bound, count)| (*bound, count - count_of(before, *bound))).collect()
 }
 
 fn count_of(counters: &Counters, bound: f64) -> f64 {
@@ -209,9 +212,15 @@ mod tests {
 
     #[test]
     fn pushes_that_arrive_late_are_waited_for_beyond_the_quiet_before_the_next_one() {
-        let slow = taken(&mut Learner::default(), &text(1, 10, 1.0, 50)).unwrap();
-        assert_eq!(slow, (100, 2860), "98 % of the way from one second to three, less the quiet");
-        assert_eq!(taken(&mut Learner::default(), &text(1, 10, 1.0, 1)), Some((100, 0)), "one in a hundred");
+        let after_its_start = |slow| {
+            let mut learner = Learner::default();
+            let start = read(&text(1, 0, 0.0, 0).replace("100\n", "0\n")).unwrap();
+            assert_eq!(learner.take(start), None);
+            taken(&mut learner, &text(1, 10, 1.0, slow))
+        };
+        assert_eq!(after_its_start(50), Some((100, 2860)), "98 % of the way from one second to three, less the quiet");
+        assert_eq!(after_its_start(1), Some((100, 0)), "one in a hundred");
+        assert_eq!(taken(&mut Learner::default(), &text(1, 10, 1.0, 50)), Some((100, 0)), "while it starts");
     }
 
     #[test]

@@ -144,10 +144,10 @@ fn on_unless_off(reader: &Reader<'_>) -> Result<bool, SettingsError> {
     Ok(reader.name()?.is_none() || reader.flag()?)
 }
 
-/// `HOST:PORT`, or `off`. The port is the one that istiod has always had for them.
+/// `HOST:PORT`, `on` or `off`. The port is the one that istiod has always had for them.
 fn istiod_metrics(reader: &Reader<'_>, istio_namespace: &str) -> Result<Option<String>, SettingsError> {
     let default = || format!("istiod.{istio_namespace}.svc:15014");
-    let text = reader.name()?.unwrap_or_else(default);
+    let text = reader.name()?.unwrap_or_else(|| "off".to_owned());
     let is_address = |text: &str| {
         text.rsplit_once(':').is_some_and(|(host, port)| {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
@@ -156,8 +156,9 @@ fn istiod_metrics(reader: &Reader<'_>, istio_namespace: &str) -> Result<Option<S
     };
     match text.as_str() {
         "off" | "false" => Ok(None),
+        "on" | "true" => Ok(Some(default())),
         address if is_address(address) => Ok(Some(text)),
-        _ => Err(reader.error(&format!("HOST:PORT such as {}, or off", default()))),
+        _ => Err(reader.error(&format!("HOST:PORT such as {}, on or off", default()))),
     }
 }
 

@@ -258,7 +258,7 @@ fn all_different() -> Settings {
             "dispatches": [{"name": 1, "cluster": "c"}], "domainAliases": [{"pattern": "a"}], "stableHost": ["a.b"],
             "clusterGsNamespace": "gs", "passthroughByDefault": true, "addEnvHeaderViaLua": true, "proxyVersion": "1",
             "supportH2": true, "cleanupWormholePort": true, "globalSidecarMode": "namespace", "metricSourceType": "prometheus", "switching": "fastest",
-            "policyDependencies": false, "istiodMetrics": "off",
+            "policyDependencies": false, "istiodMetrics": "on",
         },
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
@@ -398,10 +398,13 @@ fn switches_are_lossless_unless_the_fastest_are_wanted() {
 }
 
 #[test]
-fn istiod_is_asked_where_it_always_is_unless_another_place_or_none_is_given() {
+fn istiod_is_asked_only_where_that_is_wanted_and_where_it_always_is_unless_another_place_is_given() {
     let asked = |entry: Value| settings(entry).istiod_metrics;
-    assert_eq!(asked(json!({})).as_deref(), Some("istiod.istio-system.svc:15014"));
-    assert_eq!(asked(json!({"global": {"istioNamespace": "mesh"}})).as_deref(), Some("istiod.mesh.svc:15014"));
+    assert_eq!(asked(json!({})), None);
+    let on = json!({"istiodMetrics": true});
+    assert_eq!(asked(json!({"general": on})).as_deref(), Some("istiod.istio-system.svc:15014"));
+    let elsewhere = json!({"general": on, "global": {"istioNamespace": "mesh"}});
+    assert_eq!(asked(elsewhere).as_deref(), Some("istiod.mesh.svc:15014"));
     assert_eq!(asked(json!({"general": {"istiodMetrics": "[::1]:80"}})).as_deref(), Some("[::1]:80"));
     assert_eq!(asked(json!({"general": {"istiodMetrics": "off"}})), None);
     for wrong in ["istiod", "istiod:x", ":15014", "http://istiod:15014", "a b:1"] {
