@@ -63,9 +63,20 @@ impl Objects {
 
     /// Merges a patch into an object as those do who write its status.
     pub async fn report(&self, kind: &str, namespace: &str, name: &str, patch: Value) {
-        let api = self.api(kind, namespace);
-        let merged = api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        let merged = self.try_report(kind, namespace, name, &patch).await;
         merged.unwrap_or_else(|error| panic!("{kind} {namespace}/{name}: {error}: {patch}"));
+    }
+
+    /// The same of an object that may be gone by now.
+    pub async fn report_if_there(&self, kind: &str, namespace: &str, name: &str, patch: Value) {
+        match self.try_report(kind, namespace, name, &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            merged => drop(merged.unwrap_or_else(|error| panic!("{kind} {namespace}/{name}: {error}: {patch}"))),
+        }
+    }
+
+    async fn try_report(&self, kind: &str, namespace: &str, name: &str, patch: &Value) -> kube::Result<DynamicObject> {
+        self.api(kind, namespace).patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await
     }
 
     /// Sets or removes one label.

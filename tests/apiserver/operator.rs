@@ -99,7 +99,9 @@ impl Operated {
                 "readyReplicas": replicas, "availableReplicas": replicas,
             });
             let text = |field: &str| metadata[field].as_str().unwrap().to_owned();
-            self.objects().merge_status("Deployment", &text("namespace"), &text("name"), status).await;
+            // The operator may have deleted it since it was listed.
+            let status = json!({"status": status});
+            self.objects().report_if_there("Deployment", &text("namespace"), &text("name"), status).await;
         }
     }
 

@@ -237,7 +237,7 @@ async fn metrics_are_exposed_with_help_and_type_and_health_answers() {
         ("lazyload_accesslog_messages", 1.0),
         ("lazyload_accesslog_entries", 2.0),
         ("lazyload_accesslog_streams_open", 1.0),
-        ("lazyload_events_total{event=\"listed\"}", 10.0),
+        ("lazyload_events_total{event=\"listed\"}", 11.0),
         ("lazyload_learned_hosts", 1.0),
     ] {
         assert_eq!(controller.metric(series).await, value, "{series}");
