@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use lazyload_logic::convert;
 use lazyload_logic::types::{Fence, Kind, Object, Sidecar};
 
-use crate::folder::{Folder, Keeping};
+use crate::folder::{Folder, Keeping, refuse};
 use crate::process::exit::BadInput;
 pub use table::table;
 
@@ -79,11 +79,7 @@ impl Asked {
 
 fn read(directory: &Path) -> anyhow::Result<Asked> {
     let folder = Folder::new(directory, Keeping::Memory);
-    let problems = folder.rescan();
-    if !problems.is_empty() {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-        return Err(BadInput(format!("{}:{}", directory.display(), lines.concat())).into());
-    }
+    refuse(directory, &folder.rescan())?;
     let mut asked = Asked::default();
     for kind in [Kind::Fence, Kind::Sidecar] {
         folder.objects(kind).into_iter().for_each(|object| asked.add(object));

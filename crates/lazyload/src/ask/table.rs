@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-/// Lines in columns that are as wide as they need to be, two spaces apart at least; the last one has no padding.
+/// Lines in columns that are as wide as they need to be, three spaces apart; the last one has no padding.
 ///
 /// # Errors
 /// None that memory cannot have.

@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use layout::Layout;
-pub use problem::Problem;
+pub use problem::{Problem, refuse};
 use store::Store;
 pub use writing::FolderError;
 

@@ -1,7 +1,9 @@
 //! What is wrong in a file, in the form that editors and compilers use: `FILE:LINE:COLUMN: FIELD: what was expected`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::process::exit::BadInput;
 
 /// Something in a file that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,4 +34,17 @@ impl fmt::Display for Problem {
         }
         write!(f, " {}", self.message)
     }
+}
+
+/// Every problem on a line of its own, as an error of the user's to mend; nothing if there is none.
+///
+/// # Errors
+/// There is a problem.
+pub fn refuse(directory: &Path, problems: &[Problem]) -> anyhow::Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    let count = if problems.len() == 1 { "a problem".to_owned() } else { format!("{} problems", problems.len()) };
+    Err(BadInput(format!("{count} in {}:{}", directory.display(), lines.concat())).into())
 }

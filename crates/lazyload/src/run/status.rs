@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lazyload_logic::report::{FenceReport, Origin, Reason, Standing, reports};
+use lazyload_logic::report::{FenceReport, Origin, Standing, reports};
 
 use crate::ask::{fetch, table};
 use crate::cli::{Output, StatusArgs};
@@ -99,7 +99,7 @@ fn one(report: &FenceReport) -> std::io::Result<String> {
                 dependency.brings.iter().map(String::as_str).filter(|host| *host != dependency.host).collect();
             vec![
                 dependency.host.clone(),
-                reason(dependency.reason).to_owned(),
+                dependency.reason.name().to_owned(),
                 dependency.evidence.clone().unwrap_or_else(|| "-".to_owned()),
                 state,
                 if others.is_empty() { "-".to_owned() } else { others.join(", ") },
@@ -113,15 +113,6 @@ fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Automatic => "automatic",
         Origin::Manual => "manual",
-    }
-}
-
-fn reason(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Static => "static",
-        Reason::Learned => "learned",
-        Reason::Policy => "policy",
-        Reason::Derived => "derived",
     }
 }
 
@@ -153,7 +144,7 @@ fn age(created: i64, now: i64) -> String {
 #[cfg(test)]
 mod tests {
     use lazyload_api::service_fence::DomainStatus;
-    use lazyload_logic::report::{Condition, Dependency};
+    use lazyload_logic::report::{Condition, Dependency, Reason};
 
     use super::*;
 

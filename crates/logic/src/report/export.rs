@@ -6,8 +6,8 @@ use lazyload_api::names;
 use lazyload_api::service_fence::{DomainStatus, ServiceFenceSpec};
 use serde_json::{Value, json};
 
+use super::fence::{Dependency, dependencies};
 use crate::fence::switch::{EVERYTHING, Form};
-use crate::ledger::host_of_evidence;
 use crate::types::{Fence, ObjectRef, Sidecar};
 
 /// What is exported.
@@ -35,13 +35,10 @@ pub fn export(what: Exported, fences: &[Fence], sidecars: &[Sidecar]) -> Vec<Val
 
 fn fence(fence: &Fence) -> Value {
     let mut spec: ServiceFenceSpec = fence.spec.clone();
-    let learned: BTreeSet<&str> = fence.status.metric_status.keys().filter_map(|key| host_of_evidence(key)).collect();
-    for (host, domain) in &fence.status.domains {
-        let evidence = learned.iter().any(|written| host == written || host.starts_with(&format!("{written}.")));
-        // One that the mesh does not know would be refused in a Sidecar, and is learned again if it is called.
-        if evidence && !domain.external && domain.status == DomainStatus::Active {
-            spec.host.entry(host.clone()).or_insert_with(|| Some(Default::default()));
-        }
+    // One that the mesh does not know would be refused in a Sidecar, and is learned again if it is called.
+    let kept = |it: &Dependency| it.evidence.is_some() && !it.external && it.status == DomainStatus::Active;
+    for dependency in dependencies(fence).into_iter().filter(kept) {
+        spec.host.entry(dependency.host).or_insert_with(|| Some(Default::default()));
     }
     json!({
         "apiVersion": names::FENCE_API_VERSION, "kind": names::FENCE_KIND,

@@ -97,6 +97,19 @@ pub enum Reason {
     Derived,
 }
 
+impl Reason {
+    /// One word, for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Learned => "learned",
+            Self::Policy => "policy",
+            Self::Derived => "derived",
+        }
+    }
+}
+
 /// A condition of the fence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Condition {
@@ -160,7 +173,8 @@ fn standing(sidecar: Option<&Sidecar>, own: Option<&Sidecar>, form: &Form<'_>) -
     }
 }
 
-fn dependencies(fence: &Fence) -> Vec<Dependency> {
+/// What a fence depends on, in order of the hosts.
+pub(super) fn dependencies(fence: &Fence) -> Vec<Dependency> {
     let evidence: BTreeMap<String, &String> =
         fence.status.metric_status.iter().filter_map(|(key, count)| Some((learned_as(fence, key)?, count))).collect();
     let declared: BTreeSet<String> = fence.spec.host.keys().map(|host| completed(fence, host)).collect();

@@ -80,7 +80,7 @@ fn text(edges: &[Edge]) -> String {
             caller = &edge.from;
             lines += &format!("{caller}\n");
         }
-        lines += &format!("  -> {} ({}, {})\n", edge.to, name(edge.reason), edge.way);
+        lines += &format!("  -> {} ({}, {})\n", edge.to, edge.reason.name(), edge.way);
     }
     lines
 }
@@ -89,7 +89,7 @@ fn dot(edges: &[Edge]) -> String {
     let mut lines = String::from("digraph lazyload {\n  rankdir=LR;\n  node [shape=box];\n");
     for Edge { from, to, reason, way } in edges {
         let style = if *way == "direct" { "solid" } else { "dashed" };
-        let label = if *way == "direct" { name(*reason) } else { way };
+        let label = if *way == "direct" { reason.name() } else { way };
         lines += &format!("  {} -> {} [label={}, style={style}];\n", quoted(from), quoted(to), quoted(label));
     }
     lines + "}\n"
@@ -107,20 +107,11 @@ fn mermaid(edges: &[Edge]) -> String {
         };
         let (from, to) = (id(from), id(to));
         lines += &match *way {
-            "direct" => format!("  {from} -->|{}| {to}\n", name(*reason)),
+            "direct" => format!("  {from} -->|{}| {to}\n", reason.name()),
             way => format!("  {from} -.->|{way}| {to}\n"),
         };
     }
     lines
-}
-
-fn name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Static => "static",
-        Reason::Learned => "learned",
-        Reason::Policy => "policy",
-        Reason::Derived => "derived",
-    }
 }
 
 /// Host names and object names hold no quotes; what somebody wrote into a fence by hand may.

@@ -15,14 +15,10 @@ mod story;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::DemoArgs;
-use crate::folder::Problem;
-use crate::process::exit::BadInput;
 use crate::process::{logging, signals};
 use paper::Paper;
 
@@ -67,14 +63,4 @@ async fn tell(
     }
     parts.end().await?;
     told
-}
-
-/// Every problem on a line of its own, as an error of the user's to mend; nothing if there is none.
-fn refuse(directory: &Path, problems: &[Problem]) -> anyhow::Result<()> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    let count = if problems.len() == 1 { "a problem".to_owned() } else { format!("{} problems", problems.len()) };
-    Err(BadInput(format!("{count} in {}:{}", directory.display(), lines.concat())).into())
 }

@@ -12,11 +12,10 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::refuse;
 use super::settings;
 use crate::admin::metrics::Metrics;
 use crate::apply::folder::FolderWriter;
-use crate::folder::{Folder, Keeping, Problem};
+use crate::folder::{Folder, Keeping, Problem, refuse};
 use crate::forward::guard::Guard;
 use crate::forward::limits::Limits;
 use crate::forward::services::ServiceNames;

@@ -7,12 +7,11 @@ use anyhow::Context;
 use lazyload_logic::types::Kind;
 use serde_json::Value;
 
-use super::refuse;
 use super::replay::{self, Replay, counted};
 use super::settings;
 use super::settle::Desk;
 use crate::documents;
-use crate::folder::{Folder, Keeping};
+use crate::folder::{Folder, Keeping, refuse};
 use crate::process::exit::BadInput;
 
 /// Metadata that only this run gave: of no use to the reader, and harmful if applied (an owner that does not exist is a reason to delete).

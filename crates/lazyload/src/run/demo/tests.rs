@@ -1,10 +1,12 @@
 //! The whole demo in one process, against what the documentation prints; and an access log against what it should give.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::preview::preview;
 use super::*;
+use crate::process::exit::BadInput;
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
