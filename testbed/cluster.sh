@@ -18,7 +18,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
   cat <<U
 usage: cluster.sh COMMAND
-  build [--only apiserver|conformance|envoy|helm|prometheus]
+  build [--only apiserver|conformance|envoy|helm|prometheus|shellcheck]
                                             fetch and build what is missing into the cache (minutes the first time)
   up | down                                 start the cluster, or remove every trace of it; both may be repeated
   status                                    what runs; exit code 0 only if all of it does
@@ -93,7 +93,11 @@ env_lines() {
 command=${1:-help}; [ $# = 0 ] || shift
 case $command in
   build)
-    case "$*" in '') build ;; '--only apiserver') build apiserver ;; '--only conformance') build conformance ;; '--only envoy') build envoy ;; '--only helm') build helm ;; '--only prometheus') build prometheus ;; *) usage >&2; exit 2 ;; esac ;;
+    case "$*" in
+      '') build ;;
+      '--only apiserver' | '--only conformance' | '--only envoy' | '--only helm' | '--only prometheus' | '--only shellcheck') build "$2" ;;
+      *) usage >&2; exit 2 ;;
+    esac ;;
   up) up ;;
   down) down ;;
   status) status ;;

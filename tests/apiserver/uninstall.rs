@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::DEADLINE;
 use super::cluster::{Cluster, OPERATOR_GROUP, documents};
-use crate::packaging::chart::helm;
+use crate::packaging::program::helm;
 use crate::support::running::Running;
 use crate::support::waiting::eventually;
 use crate::support::{binary, process, repository};

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::apiserver::cluster::{cache, documents};
+use super::program::helm;
+use crate::apiserver::cluster::documents;
 use crate::support::process::{run, run_with_input};
-use crate::support::{binary, can_run, repository};
+use crate::support::{binary, repository};
 
 /// Every toggle on, and a SlimeBoot.
 const EVERYTHING: &str = r#"
@@ -25,20 +25,6 @@ slimeBoot:
     module: [{name: lazyload, kind: lazyload, enable: true, general: {wormholePort: ["9080"]}}]
     component: {globalSidecar: {enable: true, sidecarInject: {enable: true, labels: {sidecar.istio.io/inject: "true"}}}}
 "#;
-
-/// Helm, built where it is missing; `None` if that cannot be.
-pub fn helm(test: &str) -> Option<PathBuf> {
-    static HELM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let helm = HELM.get_or_init(|| {
-        let helm = cache().join("bin/helm");
-        if !helm.exists() {
-            let script = repository().join("testbed/cluster.sh");
-            run(script, &["build", "--only", "helm"]).map_err(|error| error.to_string())?;
-        }
-        Ok(helm)
-    });
-    can_run(test, helm.as_ref().err().map(String::as_str)).then(|| helm.clone().ok()).flatten()
-}
 
 fn chart() -> String {
     repository().join("charts/lazyload").display().to_string()

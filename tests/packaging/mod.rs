@@ -2,8 +2,9 @@
 //! Never installs anything; `mesh::ways` does, on a real mesh.
 //! Next: `chart` for Helm, `scripts` for `install/samples/lazyload`, `image` for `image/build.sh`.
 
-pub(crate) mod chart;
+mod chart;
 mod image;
 mod metrics;
+pub(crate) mod program;
 mod rights;
 mod scripts;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::chart::helm;
+use super::program::helm;
 use crate::apiserver::cluster::documents;
 use crate::support::process::run;
 use crate::support::{binary, repository};
