@@ -19,6 +19,8 @@ use crate::rows::Protocol;
 
 /// Until all connections have had an answer.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
+/// A window in which nothing was answered lasts on until something is, or for so long.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 /// Windows that are never what is waited for.
 const WINDOW: u32 = 1 << 24;
 
@@ -104,6 +106,9 @@ async fn load(arguments: Arguments) -> anyhow::Result<Seen> {
     let (began, cpu_before) = (Instant::now(), procfs::cpu_seconds(arguments.pid)?);
     tally.borrow_mut().on = true;
     tokio::time::sleep(Duration::from_millis(arguments.measure_ms)).await;
+    while tally.borrow().nanoseconds.is_empty() && began.elapsed() < ANSWERS_WITHIN {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let (_, memory_mib) = procfs::memory(arguments.pid)?;
     let descriptors = procfs::descriptors(arguments.pid)?;
     let (elapsed, cpu_after) = (began.elapsed(), procfs::cpu_seconds(arguments.pid)?);
@@ -113,10 +118,12 @@ async fn load(arguments: Arguments) -> anyhow::Result<Seen> {
     let at = |share: f64| {
         let last = tally.nanoseconds.len().saturating_sub(1);
         let index = ((tally.nanoseconds.len() as f64 * share) as usize).min(last);
+        // Where nothing was answered, it took as long as the window at least.
+        let window = elapsed.as_secs_f64() * 1e6;
         tally
             .nanoseconds
             .get(index)
-            .map_or(f64::NAN, |nanoseconds| *nanoseconds as f64 / 1000.0)
+            .map_or(window, |nanoseconds| *nanoseconds as f64 / 1000.0)
     };
     Ok(Seen {
         requests: tally.nanoseconds.len(),

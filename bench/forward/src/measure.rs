@@ -161,10 +161,11 @@ async fn load(
         String::from_utf8_lossy(&output.stderr)
     );
     let seen: Seen = serde_json::from_slice(&output.stdout)?;
-    ensure!(
-        seen.requests > 0,
-        "no request was answered: {:?}",
-        seen.failure
-    );
+    if seen.requests == 0 {
+        eprintln!(
+            "nothing was answered within {:.1} s: {:?}",
+            seen.seconds, seen.failure
+        );
+    }
     Ok(seen)
 }

@@ -262,6 +262,18 @@ async fn a_destination_that_allows_few_streams_gets_more_connections() {
 }
 
 #[tokio::test]
+async fn requests_that_come_at_once_share_a_connection() {
+    let (address, connections) = serving(100, |_| async { Response::new(empty()) }).await;
+    let rig = Rig::start().await;
+    let mut client = rig.connect_http2().await;
+    let asked: Vec<_> = (0..90).map(|_| client.send_request(to(address, empty()))).collect();
+    for answer in futures::future::join_all(asked).await {
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(*connections.borrow(), 1);
+}
+
+#[tokio::test]
 async fn a_connection_that_its_destination_closed_fails_no_request() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -48,7 +48,9 @@ struct Connecting<'a>(&'a Destination);
 
 impl<'a> Connecting<'a> {
     fn begin(destination: &'a Destination) -> Option<Self> {
-        (!destination.is_connecting.swap(true, Ordering::AcqRel)).then_some(Self(destination))
+        // Made only if nobody else connects: its drop would say that nobody does.
+        let is_first = !destination.is_connecting.swap(true, Ordering::AcqRel);
+        is_first.then(|| Self(destination))
     }
 }
 
