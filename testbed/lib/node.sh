@@ -112,6 +112,7 @@ imageGCHighThresholdPercent: 100
 serializeImagePulls: false
 maxPods: 250
 syncFrequency: 10s
+containerLogMaxSize: 200Mi
 C
   start kubelet "$BIN/kubelet" --config="$RUN/kubelet/config.yaml" --kubeconfig="$KUBECONFIG" --hostname-override=node1 \
     --node-ip="$NODE_IP" --root-dir="$RUN/kubelet/root" --cert-dir="$RUN/kubelet/pki"

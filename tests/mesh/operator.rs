@@ -87,7 +87,10 @@ impl Operated<'_> {
                 "apiVersion: v1\nkind: Namespace\nmetadata: {name: annex, labels: {istio-injection: enabled}}\n",
             );
             self.change(&mut boot, "a second namespace", general, "namespace", json!(["default", "annex"])).await;
+            testbed.apply(&FENCE.replace("namespace: default", "namespace: annex"));
+            self.annex_is_fenced(true).await;
             self.change(&mut boot, "one namespace again", general, "namespace", json!(["default"])).await;
+            self.annex_is_fenced(false).await;
             testbed.kubectl(&["delete", "namespace", "annex", "--wait=false"]).unwrap();
         }
         testbed.kubectl(&["delete", "slimeboot", "lazyload", "-n", NAMESPACE, "--timeout=120s"]).unwrap();
@@ -102,6 +105,25 @@ impl Operated<'_> {
         eventually("the fence's Sidecar is gone", SOON, || async {
             let list = testbed.get(&["sidecars", "-n", "default"])?;
             anyhow::ensure!(list["items"].as_array().is_some_and(Vec::is_empty), "{list:#}");
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Whether a fence of the second namespace hides hosts, and what it says if nobody would serve them.
+    async fn annex_is_fenced(&self, wanted: bool) {
+        eventually("the fence of a namespace follows its fallback", SOON, || async {
+            let sidecars =
+                self.testbed.get(&["sidecars", "-n", "annex", "--field-selector=metadata.name=productpage"])?;
+            let fence = self.testbed.get(&["servicefence", "productpage", "-n", "annex"])?;
+            let conditions = fence["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let applied = conditions.iter().find(|condition| condition["type"] == "SidecarApplied");
+            let reason = applied.map(|applied| applied["reason"].clone()).unwrap_or_default();
+            let seen = (sidecars["items"].as_array().map(Vec::len), reason);
+            anyhow::ensure!(
+                seen == (Some(usize::from(wanted)), json!(if wanted { "Applied" } else { "WithoutFallback" })),
+                "{seen:?}"
+            );
             Ok(())
         })
         .await;

@@ -33,7 +33,10 @@ async fn each<F>(client: &Client, scope: &Scope, act: fn(Api<Sidecar>, Sidecar) 
 where
     F: Future<Output = kube::Result<bool>>,
 {
-    let all: Api<Sidecar> = Api::all(client.clone());
+    let all: Api<Sidecar> = match &scope.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
     let mut page = ListParams::default().limit(PAGE);
     let mut changed = 0;
     loop {
@@ -42,7 +45,9 @@ where
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(0),
             listed => listed?,
         };
-        let ours = listed.items.into_iter().filter(|sidecar| is_of_a_fence(sidecar) && scope.covers(sidecar.labels()));
+        let ours = listed.items.into_iter().filter(|sidecar| {
+            is_of_a_fence(sidecar) && scope.covers(&sidecar.namespace().unwrap_or_default(), sidecar.labels())
+        });
         let acts = ours.map(|sidecar| {
             let api = Api::namespaced(client.clone(), &sidecar.namespace().unwrap_or_default());
             act(api, sidecar)

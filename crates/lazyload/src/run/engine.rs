@@ -10,7 +10,6 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::without_fallback::WithoutFallback;
 use crate::admin::metrics::Metrics;
 use crate::apply::Writer;
 use crate::lead::Lead;
@@ -35,7 +34,6 @@ pub struct Engine<W> {
     clock: Clock,
     /// One guard for each kind whose first list is awaited.
     awaited: Vec<(Kind, Awaited)>,
-    without_fallback: WithoutFallback,
     slots: Arc<Semaphore>,
     /// Who asks Prometheus asks here about what.
     questions: Option<mpsc::Receiver<Question>>,
@@ -57,14 +55,12 @@ impl<W: Writer> Engine<W> {
         // Unbounded, but no fuller than there are writes on their way, one for each fence.
         let (finished_tx, finished_rx) = mpsc::unbounded_channel();
         let slots = Arc::new(Semaphore::new(WRITES_AT_ONCE));
-        let without_fallback = WithoutFallback::default();
         Self {
             state,
             writer,
             metrics,
             clock: Clock::start(),
             awaited,
-            without_fallback,
             slots,
             questions: None,
             lead: Lead::alone(),
@@ -130,7 +126,6 @@ impl<W: Writer> Engine<W> {
     fn on(&mut self, event: Event) {
         let listed = matches!(event, Event::Listed(_));
         self.metrics.event(&event);
-        self.without_fallback.hear(&event, self.state.settings());
         self.state.on(event, self.clock.now());
         if listed {
             let state = &self.state;

@@ -18,7 +18,6 @@ mod replica;
 mod self_check;
 mod status;
 mod uninstall;
-mod without_fallback;
 
 use crate::cli::Command;
 

@@ -45,6 +45,8 @@ pub enum SidecarState {
     },
     /// `spec.enable` is not true, and there is none.
     Disabled,
+    /// Nothing would serve hosts that a Sidecar hides: the namespace has no global-sidecar, and so there is none.
+    WithoutFallback,
     /// `fromService`, and there is no such Service.
     ServiceMissing,
     /// `fromService`, and the Service selects no pods.
@@ -158,6 +160,15 @@ fn applied(id: &ObjectRef, sidecar: &SidecarState) -> Said {
             ),
         ),
         SidecarState::Disabled => (false, "Disabled", "spec.enable is not true: this fence has no Sidecar".to_owned()),
+        SidecarState::WithoutFallback => (
+            false,
+            "WithoutFallback",
+            format!(
+                "no global-sidecar serves namespace {0}, which is not in general.namespace, so a Sidecar would hide hosts for good and there is \
+                 none. What was learned is kept. Add {0} to general.namespace of the SlimeBoot",
+                id.namespace
+            ),
+        ),
         SidecarState::ServiceMissing => (
             false,
             "ServiceMissing",

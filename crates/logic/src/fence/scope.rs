@@ -1,7 +1,10 @@
 //! In which namespaces there are automatic fences at all, before any label is asked. Source: contract 2.3 (scope gate) and D15.
 
+use lazyload_api::names;
+
+use crate::index::Index;
 use crate::settings::{GlobalSidecarMode, Settings};
-use crate::types::Namespace;
+use crate::types::{Fence, Namespace, ObjectRef};
 
 /// Namespaces of Kubernetes itself, fenced only if a Service asks for it.
 const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
@@ -24,6 +27,20 @@ pub fn is_managed(settings: &Settings, name: &str, namespace: Option<&Namespace>
 #[must_use]
 pub fn has_fallback(settings: &Settings, namespace: &str) -> bool {
     settings.mode == GlobalSidecarMode::Cluster || settings.namespaces.iter().any(|listed| listed == namespace)
+}
+
+/// Whether somebody else looks after the fences of a namespace: another SlimeBoot's global-sidecar serves it, or one that is leaving, whose
+/// operator takes the Sidecars away.
+#[must_use]
+pub fn is_anothers(settings: &Settings, namespace: &str, index: &Index) -> bool {
+    let global_sidecar = || index.find_service(&ObjectRef::new(namespace, names::GLOBAL_SIDECAR));
+    !has_fallback(settings, namespace) && global_sidecar().is_some()
+}
+
+/// Whether a fence may hide hosts from its pods: its user wants it, and hosts that are hidden have a global-sidecar to go to.
+#[must_use]
+pub fn is_enforced(settings: &Settings, fence: &Fence) -> bool {
+    fence.spec.enable && has_fallback(settings, &fence.id.namespace)
 }
 
 /// Whether a namespace belongs to Kubernetes, Istio or Lazyload.

@@ -193,7 +193,9 @@ impl View<'_> {
         }
         if !unwanted.is_empty() && awaited.is_empty() {
             for key in &unwanted {
-                self.delete(key, seen);
+                if self.is_free(key, seen) {
+                    self.delete(key, seen);
+                }
                 if seen.act.is_some() {
                     return false;
                 }

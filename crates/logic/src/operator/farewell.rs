@@ -1,6 +1,7 @@
 //! The end of an installation, before its fallback goes. A fenced workload knows a part of the mesh and the global-sidecar serves the
 //! rest, so its Sidecar must not outlive the fallback: first the controller ends, who would write it again, then every Sidecar of a fence
-//! gets every cluster, and then it goes. Proxies get time to follow after each. The fences stay, and what was learned in them. ADR 0022.
+//! gets every cluster, and then it goes. Proxies get time to follow after each. The fences stay, and what was learned in them. The same for
+//! one namespace that leaves `general.namespace` while its controller stays, who has read by then that it is not his any more. ADR 0022.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,30 +9,13 @@ use std::time::Duration;
 use super::assess::{Assessment, Bodies, View};
 use super::memory::{self, SETTLE};
 use super::object::Actual;
+use super::realm::{Realm, Scope};
 use super::{Act, Key, Outcome};
-use crate::settings::Revisions;
-use crate::types::{Labels, ObjectRef};
+use crate::settings::{GlobalSidecarMode, Settings};
+use crate::types::ObjectRef;
 
 /// Rounds of widening, of which the last should find nothing to do. Somebody may still write Sidecars whom we cannot end.
 const ROUNDS: u32 = 5;
-
-/// The Sidecars of fences that go with a controller.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// What it looked after.
-    pub of: Revisions,
-    /// What the controllers of other SlimeBoots look after too: they would write it again.
-    pub but: Vec<Revisions>,
-}
-
-impl Scope {
-    /// Whether the Sidecar of a fence is one of them, by its labels.
-    #[must_use]
-    pub fn covers(&self, labels: &Labels) -> bool {
-        let revision = labels.get(lazyload_api::names::REVISION_LABEL).map(String::as_str);
-        self.of.manages(revision) && !self.but.iter().any(|other| other.manages(revision))
-    }
-}
 
 /// How far it is.
 #[derive(Clone, Debug)]
@@ -98,7 +82,26 @@ impl View<'_> {
         if !self.end_controllers(None, seen) {
             return false;
         }
-        let farewell = &self.memory.farewell;
+        self.sidecars_are_gone(&self.memory.farewell, None, seen)
+    }
+
+    /// Whether nobody depends on a redirection that is not wanted any more. A SlimeBoot that wants no global-sidecar at all is obeyed: it may be
+    /// somebody else's from now on.
+    pub(super) fn is_free(&self, redirection: &Key, seen: &mut Assessment) -> bool {
+        let namespace = &redirection.namespace;
+        let is_left = |settings: &Settings| {
+            settings.mode == GlobalSidecarMode::Namespace && !settings.namespaces.contains(namespace)
+        };
+        if !self.boot.installation().is_some_and(|installation| is_left(&installation.settings)) {
+            return true;
+        }
+        let begins = Farewell::new(self.now);
+        let farewell = self.memory.departures.get(namespace).unwrap_or(&begins);
+        self.sidecars_are_gone(farewell, Some(namespace.clone()), seen)
+    }
+
+    /// Lets Sidecars of fences go; returns whether that is over.
+    fn sidecars_are_gone(&self, farewell: &Farewell, namespace: Option<String>, seen: &mut Assessment) -> bool {
         if let Some((problem, retry_at)) = &farewell.problem {
             seen.problems.push(problem.clone());
             if self.now < *retry_at {
@@ -108,12 +111,12 @@ impl View<'_> {
         }
         let settled_at = farewell.changed_at + SETTLE;
         match farewell.stage {
-            Stage::Widening(_) => seen.act = Some(Act::WidenSidecars { scope: self.scope() }),
+            Stage::Widening(_) => seen.act = Some(Act::WidenSidecars { scope: self.scope(namespace) }),
             Stage::Removing | Stage::Over if self.now < settled_at => {
                 seen.waiting.push("the proxies follow before the fallback is removed".to_owned());
                 seen.wake(settled_at);
             }
-            Stage::Removing => seen.act = Some(Act::RemoveSidecars { scope: self.scope() }),
+            Stage::Removing => seen.act = Some(Act::RemoveSidecars { scope: self.scope(namespace) }),
             Stage::Over => return true,
         }
         false
@@ -133,23 +136,26 @@ impl View<'_> {
         other.is_none()
     }
 
-    fn scope(&self) -> Scope {
-        let said = || Some(self.boot.reading.as_ref().ok()?.installation.as_ref()?.settings.revisions.clone());
+    fn scope(&self, namespace: Option<String>) -> Scope {
+        let said = || Some(Realm::of(&self.boot.reading.as_ref().ok()?.installation.as_ref()?.settings));
         let but = controllers(self.objects).filter(|(owner, _)| *owner != self.id);
-        Scope {
-            of: self.looked_after().or_else(said).unwrap_or_default(),
-            but: but.map(|(_, revisions)| revisions.clone()).collect(),
+        let mut of = self.looked_after().or_else(said).unwrap_or_default();
+        if let Some(namespaces) = &mut of.namespaces {
+            // One that was about to leave has its redirection still.
+            let redirected = self.mine().filter(|(key, _)| key.is_redirection());
+            namespaces.extend(redirected.map(|(key, _)| key.namespace.clone()));
         }
+        Scope { of, but: but.map(|(_, realm)| realm.clone()).collect(), namespace }
     }
 
     /// What the controller that stands, or stood, looks after, by its own settings: the SlimeBoot may say something else by now.
-    fn looked_after(&self) -> Option<Revisions> {
+    fn looked_after(&self) -> Option<Realm> {
         self.mine().find_map(|(_, actual)| actual.looks_after.clone())
     }
 }
 
 /// Controllers that run: each with whose it is, and what it looks after.
-fn controllers(objects: &BTreeMap<Key, (ObjectRef, Actual)>) -> impl Iterator<Item = (&ObjectRef, &Revisions)> {
+fn controllers(objects: &BTreeMap<Key, (ObjectRef, Actual)>) -> impl Iterator<Item = (&ObjectRef, &Realm)> {
     let runs = |wanted: &ObjectRef| {
         objects.iter().any(|(key, (owner, actual))| owner == wanted && key.is_controller() && !actual.leaving)
     };

@@ -29,6 +29,8 @@ pub(super) struct Memory {
     pub problems: BTreeMap<Key, Problem>,
     pub redirected_at: Duration,
     pub farewell: Farewell,
+    /// Namespaces that leave, since the SlimeBoot changed last.
+    pub departures: BTreeMap<String, Farewell>,
     /// What redirections used before they changed.
     held: Routes,
     pub status_retry_at: Option<Duration>,
@@ -65,9 +67,18 @@ impl Memory {
             problems: BTreeMap::new(),
             redirected_at: now,
             farewell: Farewell::new(now),
+            departures: BTreeMap::new(),
             held: Routes::default(),
             status_retry_at: None,
             status_failures: 0,
+        }
+    }
+
+    /// Of all, or of a namespace that leaves.
+    pub(super) fn farewell_of(&mut self, namespace: Option<String>, now: Duration) -> &mut Farewell {
+        match namespace {
+            Some(namespace) => self.departures.entry(namespace).or_insert_with(|| Farewell::new(now)),
+            None => &mut self.farewell,
         }
     }
 

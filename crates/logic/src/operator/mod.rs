@@ -1,6 +1,7 @@
 //! Owns what is known of SlimeBoots and of the objects made for them, and decides the one next thing to do for each.
 //! Never touches a cluster: an act is carried out elsewhere, and its outcome is an event like any other.
-//! Next: `assess` for the order of things, `farewell` for the end of them, `rivals` for SlimeBoots that would fight, `ports` for found ones, `injection` for the labels of namespaces, `status` for what users are told.
+//! Next: `assess` for the order of things, `farewell` for the end of them, `realm` for whose fence is whose,
+//! `rivals` for SlimeBoots that would fight, `ports` for found ones, `injection` for the labels of namespaces, `status` for what users are told.
 
 mod act;
 mod assess;
@@ -10,6 +11,7 @@ mod kinds;
 mod memory;
 mod object;
 mod ports;
+mod realm;
 mod rivals;
 mod slime_boot;
 mod status;
@@ -21,11 +23,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use act::{Act, Action, News, Outcome};
-pub use farewell::Scope;
 pub use injection::Injection;
 pub use kinds::{BOOT_KIND, DECLARING, ISTIOD, KINDS, KindOf, NAMESPACE_KIND};
 pub use memory::SETTLE;
 pub use object::Key;
+pub use realm::{Realm, Scope};
 
 use crate::boot::{Declared, Found, Installation, IstioVersion};
 use crate::types::{Now, ObjectRef};
@@ -184,9 +186,12 @@ impl Operator {
         let undeclared = found.as_ref().and_then(|_| self.declarations.awaited());
         let istio = boot.installation().and_then(|installation| self.istio(installation));
         let view = assess::View { id, boot, memory, objects: &self.objects, found, istio, now: now.monotonic };
-        let warnings = boot.installation().map(|installation| self.namespaces.warnings(installation));
-        let (lacks, warnings) = (self.lacks.clone(), warnings.unwrap_or_default());
-        Some(Assessment { lacks, warnings, ..view.assess(rival, undeclared) })
+        let mut warnings = Vec::new();
+        if let Some(installation) = boot.installation() {
+            warnings.extend(status::without_fallback(installation));
+            warnings.extend(self.namespaces.warnings(installation));
+        }
+        Some(Assessment { lacks: self.lacks.clone(), warnings, ..view.assess(rival, undeclared) })
     }
 
     /// The oldest Istio that is found for an installation, unless its user says which it is; several are several revisions.
@@ -225,6 +230,7 @@ impl Operator {
         }
         if self.boots.get(&id).is_some_and(|before| before.generation != boot.generation) {
             known.problems.clear();
+            known.departures.clear();
         }
         self.boots.insert(id, boot);
     }
@@ -288,8 +294,8 @@ impl Operator {
                 self.on_gone(&key, now);
             }
             (Act::Delete { key, .. }, outcome) => memory.failed(key, None, outcome, now.monotonic),
-            (Act::WidenSidecars { .. } | Act::RemoveSidecars { .. }, outcome) => {
-                memory.farewell.on_finished(outcome, now.monotonic);
+            (Act::WidenSidecars { scope } | Act::RemoveSidecars { scope }, outcome) => {
+                memory.farewell_of(scope.namespace, now.monotonic).on_finished(outcome, now.monotonic);
             }
         }
     }

@@ -7,9 +7,10 @@ use lazyload_api::names;
 use serde_json::Value;
 
 use super::kinds::{self, KindOf};
+use super::realm::Realm;
 use crate::boot::Routes;
 use crate::checksum::checksum;
-use crate::settings::{Context, Revisions, resolve};
+use crate::settings::{Context, resolve};
 use crate::types::ObjectRef;
 
 /// The strategy of a Deployment whose pods are ended before new ones are made.
@@ -97,7 +98,7 @@ pub(super) struct Actual {
     /// Of the Service of a global-sidecar: its ports.
     pub ports: Vec<u16>,
     /// Of the settings of a controller: what it looks after.
-    pub looks_after: Option<Revisions>,
+    pub looks_after: Option<Realm>,
     /// It is being deleted.
     pub leaving: bool,
 }
@@ -115,7 +116,7 @@ impl Actual {
             is_replaced: object.pointer("/spec/strategy/type").is_some_and(|strategy| strategy == REPLACE),
             routes: if key.is_redirection() { Routes::of(object) } else { Routes::default() },
             ports: if key.is_entrance() { service_ports(object) } else { Vec::new() },
-            looks_after: if key.is_settings() { revisions(object, &key.namespace) } else { None },
+            looks_after: if key.is_settings() { looks_after(object, &key.namespace) } else { None },
             leaving: metadata.get("deletionTimestamp").is_some(),
         };
         Some((key, owner, actual))
@@ -166,10 +167,10 @@ fn reported_annotations(object: &Value) -> BTreeSet<String> {
 }
 
 /// What a controller with these settings looks after; nothing if it cannot read them.
-fn revisions(config_map: &Value, namespace: &str) -> Option<Revisions> {
+fn looks_after(config_map: &Value, namespace: &str) -> Option<Realm> {
     let entry = serde_json::from_str(config_map.pointer("/data/cfg")?.as_str()?).ok()?;
     let context = Context { namespace: Some(namespace.to_owned()), ..Context::default() };
-    Some(resolve(&entry, &context).ok()?.settings.revisions)
+    Some(Realm::of(&resolve(&entry, &context).ok()?.settings))
 }
 
 fn service_ports(service: &Value) -> Vec<u16> {

@@ -7,6 +7,7 @@ use super::News;
 use super::assess::{Assessment, Stop};
 use super::memory::Memory;
 use super::slime_boot::Boot;
+use crate::boot::Installation;
 
 /// Names that are listed of many.
 const NAMED: usize = 3;
@@ -80,6 +81,15 @@ pub(super) fn status(
         message: verdict.message.clone(),
     });
     Some((status, news))
+}
+
+/// What it means that no global-sidecar is wanted. It is no mistake: another SlimeBoot may install it, or fences list all that they need.
+pub(super) fn without_fallback(installation: &Installation) -> Option<String> {
+    installation.global_sidecar.is_none().then(|| {
+        "component.globalSidecar.enable is not true: hosts that are not in a fence are not learned from access logs, and are reached only as far as the \
+         mesh lets unknown hosts pass. Set it to true, or list every host in spec.host of the fences"
+            .to_owned()
+    })
 }
 
 fn verdict(boot: &Boot, seen: &Assessment) -> Verdict {

@@ -1,5 +1,7 @@
 //! Which fences need another look because something has happened.
 
+use lazyload_api::names;
+
 use super::State;
 use crate::fence::completion::service_host;
 use crate::index::Reach;
@@ -27,6 +29,11 @@ impl State {
     /// Marks the fences that an object can matter to. `before` is what it was about until now.
     pub(super) fn mark_affected(&mut self, kind: Kind, id: &ObjectRef, before: &Reach) {
         self.dirty.extend(self.namesakes(kind, id));
+        if kind == Kind::Service && *id.name == *names::GLOBAL_SIDECAR {
+            // It decides whose the namespace is.
+            self.dirty.extend(self.index.fences_in(&id.namespace).map(|fence| fence.id.clone()));
+            self.dirty.extend(self.namesakes(Kind::Namespace, &ObjectRef::new("", id.namespace.clone())));
+        }
         let now = self.index.reach(kind, id);
         // A pod that is as it was, but for its address say, matters to nobody.
         if kind == Kind::Pod && now == *before {

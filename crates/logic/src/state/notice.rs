@@ -57,6 +57,7 @@ impl State {
                 for (kind, problem, reason) in [
                     (CONFLICT, "True", "Conflict"),
                     (SIDECAR_APPLIED, "False", "Refused"),
+                    (SIDECAR_APPLIED, "False", "WithoutFallback"),
                     (SPEC_VALID, "False", "SpecInvalid"),
                     (FIRST_CALLS_DENIED, "True", "FirstCallsDenied"),
                 ] {
@@ -64,8 +65,8 @@ impl State {
                     let Some(now) = condition(&status.conditions).filter(|now| now.status == problem) else { continue };
                     let before = condition(&fence.status.conditions);
                     let same = before.is_some_and(|before| before.status == now.status && before.reason == now.reason);
-                    let is_refusal = kind != SIDECAR_APPLIED || now.reason == reason;
-                    if !same && is_refusal {
+                    let is_meant = kind != SIDECAR_APPLIED || now.reason == reason;
+                    if !same && is_meant {
                         notices.push(notice(reason, true, now.message));
                     }
                 }

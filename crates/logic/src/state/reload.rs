@@ -5,7 +5,7 @@ use crate::fence::alias::Aliases;
 use crate::fence::completion::service_host;
 use crate::fence::validity::setting_problems;
 use crate::settings::Settings;
-use crate::types::Now;
+use crate::types::{Kind, Now};
 
 /// The rules that can be used, and what is wrong with the rest.
 pub(super) fn usable(settings: &Settings) -> (Aliases, Vec<String>) {
@@ -30,6 +30,10 @@ impl State {
         let pods: Vec<_> = self.index.pods().cloned().collect();
         for pod in &pods {
             self.fence_pod(pod);
+        }
+        let fences: Vec<_> = self.index.fences().map(|fence| fence.id.clone()).collect();
+        for fence in &fences {
+            self.refresh_claim(Kind::Fence, fence);
         }
         self.heal();
         if self.unlisted.is_empty() {

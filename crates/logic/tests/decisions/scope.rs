@@ -1,5 +1,7 @@
 //! Scope gates and revisions while they change: namespaces' labels, objects' revisions, settings.
 
+use std::time::Duration;
+
 use lazyload_logic::settings::{Context, resolve};
 use lazyload_logic::state::Event;
 use lazyload_logic::types::{Kind, ObjectRef};
@@ -148,4 +150,52 @@ fn changed_settings_are_in_force_at_once() {
     assert_eq!(hosts(&world, "app-svc.workload.identity"), expected);
     change_settings(&mut world, json!({"general": {"autoFence": true}}));
     assert!(fences(&world).is_empty());
+}
+
+fn namespaced(namespaces: &[&str]) -> Value {
+    json!({"general": {"autoFence": true, "globalSidecarMode": "namespace", "namespace": namespaces, "wormholePort": ["9080"]}})
+}
+
+fn why_no_sidecar(world: &World, name: &str) -> String {
+    let fence = world.cluster.get(Kind::Fence, "default", name).unwrap();
+    let conditions = fence["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let applied = conditions.iter().find(|condition| condition["type"] == "SidecarApplied").unwrap();
+    applied["reason"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn where_no_global_sidecar_is_a_fence_hides_nothing_and_says_so_and_what_it_learned_is_kept() {
+    let fence = mk_fence("default", "manual", json!({"enable": true, "host": {"b.default.svc.cluster.local": {}}}));
+    let mut world =
+        World::start(namespaced(&["shop"]), &[mk_namespace("default", None), mk_service("default", "b", None), fence]);
+    assert_eq!((hosts(&world, "manual"), why_no_sidecar(&world, "manual").as_str()), (Value::Null, "WithoutFallback"));
+    change_settings(&mut world, namespaced(&["shop", "default"]));
+    assert!(hosts(&world, "manual").to_string().contains("b.default.svc"));
+    assert_eq!(why_no_sidecar(&world, "manual"), "Applied");
+    change_settings(&mut world, namespaced(&["shop"]));
+    world.settle_within(Duration::from_secs(5));
+    assert_eq!((hosts(&world, "manual"), why_no_sidecar(&world, "manual").as_str()), (Value::Null, "WithoutFallback"));
+    let domains = world.cluster.get(Kind::Fence, "default", "manual").unwrap()["status"]["domains"].to_string();
+    assert!(domains.contains("b.default.svc.cluster.local"), "{domains}");
+}
+
+#[test]
+fn fences_where_a_global_sidecar_of_somebody_else_is_are_left_to_its_controller() {
+    let objects = [
+        mk_namespace("default", None),
+        mk_service("default", "a", Some("true")),
+        mk_service("default", "global-sidecar", None),
+        mk_fence("default", "manual", json!({"enable": true})),
+    ];
+    let mut world = World::start(namespaced(&["default"]), &objects);
+    assert_eq!(fences(&world), ["a", "manual"]);
+    let before = world.total_writes();
+    // It leaves: its operator takes the Sidecars, and until then somebody is served.
+    change_settings(&mut world, namespaced(&["shop"]));
+    world.settle_within(Duration::from_secs(60));
+    assert_eq!(world.total_writes(), before);
+    world.cluster.delete(Kind::Service, "default", "global-sidecar");
+    world.settle_within(Duration::from_secs(60));
+    assert_eq!(fences(&world), ["manual"], "nobody looks after it any more, so it is as if it were not labelled");
+    assert_eq!((hosts(&world, "manual"), hosts(&world, "a")), (Value::Null, Value::Null));
 }

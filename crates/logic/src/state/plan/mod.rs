@@ -17,6 +17,7 @@ use super::{Change, State};
 use crate::fence::dependencies::desired_dependencies;
 use crate::fence::enrollment::is_automatic;
 use crate::fence::revision::is_in_scope;
+use crate::fence::scope::is_anothers;
 use crate::fence::validity::{leave_out, spec_problems};
 use crate::types::{Fence, Now, ObjectRef};
 use automatic::Automatic;
@@ -133,6 +134,9 @@ impl State {
         let in_scope = |labels| is_in_scope(&self.settings.revisions, labels);
         let known = self.index.find_fence(id);
         let of_another = known.is_some_and(|fence| !in_scope(&fence.labels));
+        if is_anothers(&self.settings, &id.namespace, &self.index) {
+            return Verdict::Nothing;
+        }
         if of_another || (known.is_none() && self.index.find_sidecar(id).is_some_and(|left| !in_scope(&left.labels))) {
             return Verdict::Nothing;
         }

@@ -8,6 +8,7 @@ use lazyload_api::service_fence::{Destinations, ServiceFenceStatus};
 use super::{Futile, Verdict};
 use crate::fence::budget::fit_status;
 use crate::fence::conditions::{self, Facts, SidecarState, Truncated, conditions};
+use crate::fence::scope::is_enforced;
 use crate::fence::sidecar::workload_labels;
 use crate::state::{Change, State};
 use crate::types::{Fence, Now};
@@ -38,7 +39,7 @@ impl State {
         status.observed_generation = fence.status.observed_generation;
         let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
         // A fence without a Sidecar does not wait for one.
-        let is_urgent = fence.spec.enable && self.index.find_sidecar(&fence.id).is_none();
+        let is_urgent = is_enforced(&self.settings, fence) && self.index.find_sidecar(&fence.id).is_none();
         self.paced(change, futile, if is_urgent { Duration::MAX } else { now.monotonic })
     }
 
@@ -122,6 +123,9 @@ impl State {
     fn sidecar_state(&self, fence: &Fence, found: &Found<'_>, futile: &Futile) -> Option<SidecarState> {
         if !fence.spec.enable {
             return Some(SidecarState::Disabled);
+        }
+        if !is_enforced(&self.settings, fence) {
+            return Some(SidecarState::WithoutFallback);
         }
         let sidecar = self.index.find_sidecar(&fence.id);
         if sidecar.is_some_and(|sidecar| sidecar.owner_uid.is_none() && !sidecar.adopt) {
