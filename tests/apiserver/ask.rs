@@ -1,4 +1,4 @@
-//! `lazyload status`, `graph` and `export`, asked of a cluster.
+//! `lazyload status`, `explain`, `graph` and `export`, asked of a cluster.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ fn ask(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_graph_and_export_tell_what_is_in_the_cluster() {
+async fn status_explain_graph_and_export_tell_what_is_in_the_cluster() {
     let Some(cluster) = Cluster::start("ask").await else { return };
     let objects = &cluster.objects;
     let (code, said) = ask(&cluster, &["status"]);
@@ -48,6 +48,23 @@ async fn status_graph_and_export_tell_what_is_in_the_cluster() {
     assert_eq!(exported["metadata"], json!({"namespace": "default", "name": "productpage"}));
     let stored = objects.find("Sidecar", "default", "productpage").await.unwrap();
     assert_eq!(exported["spec"], stored["spec"]);
+
+    let (code, said) = ask(&cluster, &["explain", "productpage", "details"]);
+    assert_eq!(code, 0, "{said}");
+    for line in [
+        "ServiceFence default/productpage: made by a user\n",
+        "details.default.svc.cluster.local: direct, the workload's proxy has the route\n",
+        "  Sidecar entry: */details.default.svc.cluster.local\n  because: static: spec.host.\"details\"\n",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let (code, said) = ask(&cluster, &["explain", "default/productpage", "reviews"]);
+    assert!(code == 1 && said.contains("there is no Service default/reviews now"), "{said}");
+    let (code, said) = ask(&cluster, &["explain", "details"]);
+    assert!(
+        code == 0 && said.contains("no ServiceFence default/details: no automatic fence: general.autoFence is off"),
+        "{said}"
+    );
 
     let (code, said) = ask(&cluster, &["status", "nobody"]);
     assert_eq!((code, said.as_str()), (1, "lazyload: no ServiceFence nobody: `lazyload status` lists them\n"));

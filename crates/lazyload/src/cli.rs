@@ -41,6 +41,8 @@ pub enum Command {
     Render(RenderArgs),
     /// Tell how fences are doing: what each has learned, how its Sidecar stands, what is wrong.
     Status(StatusArgs),
+    /// Tell why a workload sees a host, or does not, and what would change that.
+    Explain(ExplainArgs),
     /// Tell who calls whom, as text or as a drawing.
     Graph(GraphArgs),
     /// Print fences with what they have learned, or Sidecars, as YAML to keep.
@@ -191,6 +193,30 @@ pub struct StatusArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
+
+/// Arguments of `lazyload explain`.
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_HELP)]
+pub struct ExplainArgs {
+    /// A ServiceFence, a Service or a pod, NAME or NAMESPACE/NAME.
+    pub workload: String,
+    /// The host, as a client of the workload would write it; all that matter to it if there is none.
+    pub host: Option<String>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub source: Source,
+    /// The controller's settings, one module entry of a SlimeBoot, instead of those that are found.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+const EXPLAIN_HELP: &str = "\
+Exit code 1 if the workload's proxy has no route to HOST now.
+Cluster access: KUBECONFIG, or the service account when run in a pod; it must be allowed to list what the controller lists, and ConfigMaps.
+A folder from a cluster: kubectl get ns,svc,pods,endpointslices,servicefences,sidecars,virtualservices,serviceentries,slimeboots -A -o yaml > DIR/cluster.yaml";
 
 /// How something is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

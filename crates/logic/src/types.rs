@@ -275,6 +275,19 @@ impl Kind {
         }
     }
 
+    /// Its API group, empty for the core, and the version in which it is read.
+    #[must_use]
+    pub fn group_version(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Service | Self::Namespace | Self::Pod => ("", "v1"),
+            Self::EndpointSlice => ("discovery.k8s.io", "v1"),
+            Self::Fence => ("microservice.slime.io", "v1alpha1"),
+            Self::Sidecar | Self::VirtualService | Self::ServiceEntry => ("networking.istio.io", "v1beta1"),
+            Self::HttpRoute | Self::GrpcRoute => ("gateway.networking.k8s.io", "v1"),
+            Self::AuthorizationPolicy => ("security.istio.io", "v1beta1"),
+        }
+    }
+
     /// Whether a cluster works without the kind: where its CRD is not installed there are simply none.
     #[must_use]
     pub fn is_optional(self) -> bool {

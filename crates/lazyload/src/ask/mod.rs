@@ -1,20 +1,25 @@
-//! Owns the questions that a user asks from a terminal: fetches fences and Sidecars, from the cluster or a folder.
-//! Never changes anything, and decides nothing: what is told is `lazyload_logic::report`.
-//! Next: `table` for columns, `run::status` for the first of those who ask.
+//! Owns the questions that a user asks from a terminal: fetches fences and Sidecars, or all that the controller knows, from the cluster or a folder.
+//! Never changes anything, and decides nothing: what is told is `lazyload_logic::report` and `lazyload_logic::state::explain`.
+//! Next: `table` for columns, `world` for all that the controller knows, `run::status` for the first of those who ask.
 
+mod settings;
 mod table;
+mod world;
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client};
 use lazyload_logic::convert;
 use lazyload_logic::types::{Fence, Kind, Object, Sidecar};
 
 use crate::folder::{Folder, Keeping, refuse};
 use crate::process::exit::BadInput;
+use crate::watch::kube::resource;
+pub use settings::choose;
 pub use table::table;
+pub use world::{World, world};
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
@@ -90,23 +95,35 @@ fn read(directory: &Path) -> anyhow::Result<Asked> {
 async fn ask_the_cluster(namespace: Option<&str>) -> anyhow::Result<Asked> {
     let client = Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
     let mut asked = Asked::default();
-    for (kind, group, version) in
-        [(Kind::Fence, "microservice.slime.io", "v1alpha1"), (Kind::Sidecar, "networking.istio.io", "v1beta1")]
-    {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-            None => Api::all_with(client.clone(), &resource),
-        };
-        list(&api, &resource, &mut asked).await.with_context(|| {
-            format!("failed to list {}: is its CRD installed, and may you list it?", resource.plural)
-        })?;
+    for kind in [Kind::Fence, Kind::Sidecar] {
+        list(&client, kind, namespace, |object| asked.add(object)).await?;
     }
     Ok(asked)
 }
 
+/// Of all namespaces if none is given.
+///
+/// # Errors
+/// The API server refuses; an object cannot be read.
+async fn list(client: &Client, kind: Kind, namespace: Option<&str>, each: impl FnMut(Object)) -> anyhow::Result<()> {
+    let resource = resource(kind);
+    let api: Api<DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    match pages(&api, &resource, each).await {
+        Err(error) if kind.is_optional() && is_missing(&error) => Ok(()),
+        listed => listed
+            .with_context(|| format!("failed to list {}: is its CRD installed, and may you list it?", resource.plural)),
+    }
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 404)
+}
+
 /// In pages, so that neither side holds all of a large list at once.
-async fn list(api: &Api<DynamicObject>, resource: &ApiResource, asked: &mut Asked) -> anyhow::Result<()> {
+async fn pages(api: &Api<DynamicObject>, resource: &ApiResource, mut each: impl FnMut(Object)) -> anyhow::Result<()> {
     let mut params = ListParams::default().limit(PAGE);
     loop {
         let page = api.list(&params).await?;
@@ -116,7 +133,7 @@ async fn list(api: &Api<DynamicObject>, resource: &ApiResource, asked: &mut Aske
                 kind: resource.kind.clone(),
             });
             if let Some(object) = convert::object(&serde_json::to_value(&object)?)? {
-                asked.add(object);
+                each(object);
             }
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {

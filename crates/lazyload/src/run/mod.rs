@@ -7,6 +7,7 @@ mod controller;
 mod crds;
 mod demo;
 mod engine;
+mod explain;
 mod export;
 pub mod global_sidecar;
 mod graph;
@@ -39,6 +40,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Uninstall(args) => block_on(uninstall::run(args)),
         Command::Render(args) => render::run(&args),
         Command::Status(args) => block_on(status::run(args)),
+        Command::Explain(args) => block_on(explain::run(args)),
         Command::Graph(args) => block_on(graph::run(args)),
         Command::Export(args) => block_on(export::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),

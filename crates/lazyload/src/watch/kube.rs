@@ -21,6 +21,16 @@ use crate::admin::metrics::Metrics;
 /// News that everything should be listed anew.
 pub type Relist = changing::Receiver<()>;
 
+const CUSTOM: [Kind; 7] = [
+    Kind::Fence,
+    Kind::Sidecar,
+    Kind::VirtualService,
+    Kind::ServiceEntry,
+    Kind::HttpRoute,
+    Kind::GrpcRoute,
+    Kind::AuthorizationPolicy,
+];
+
 /// Starts a watch for each kind. The tasks end when nobody receives their events any more. With each news of `relist` what we write, fences
 /// and Sidecars, is listed anew, so that the state has everything that was written before.
 ///
@@ -47,16 +57,8 @@ pub fn watch_cluster(
     watches.spawn(watch(slices, Kind::EndpointSlice, events.clone(), None, |object| {
         convert::endpoint_slice(&object).map(Object::EndpointSlice)
     }));
-    for (kind, group, version) in [
-        (Kind::Fence, "microservice.slime.io", "v1alpha1"),
-        (Kind::Sidecar, "networking.istio.io", "v1beta1"),
-        (Kind::VirtualService, "networking.istio.io", "v1beta1"),
-        (Kind::ServiceEntry, "networking.istio.io", "v1beta1"),
-        (Kind::HttpRoute, "gateway.networking.k8s.io", "v1"),
-        (Kind::GrpcRoute, "gateway.networking.k8s.io", "v1"),
-        (Kind::AuthorizationPolicy, "security.istio.io", "v1beta1"),
-    ] {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()));
+    for kind in CUSTOM {
+        let resource = resource(kind);
         let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
         let objects = Api::<DynamicObject>::all_with(client.clone(), &resource);
         let metrics = metrics.clone();
@@ -65,6 +67,12 @@ pub fn watch_cluster(
             .spawn(watch(objects, kind, events.clone(), relist, move |object| custom(object, &types, kind, &metrics)));
     }
     watches
+}
+
+/// Where objects of a kind are.
+pub fn resource(kind: Kind) -> ApiResource {
+    let (group, version) = kind.group_version();
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.name()))
 }
 
 /// Custom resources are read loosely first: a field of the wrong form in one of them must not end the list of all.

@@ -4,28 +4,89 @@
 
 use lazyload_api::names;
 
-use super::scope::{self, is_system};
+use super::scope::{self, Unmanaged, is_system};
 use crate::settings::Settings;
-use crate::types::{Labels, Namespace, Service};
+use crate::types::{Labels, Namespace, ObjectRef, Service};
 
-/// Whether a Service should have an automatic fence. Only the exact values `"true"` and `"false"` count.
+/// What decides whether a Service has an automatic fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// `general.autoFence` is off.
+    ByHand,
+    /// It selects no pods.
+    WithoutPods,
+    /// Its namespace has no automatic fences.
+    Unmanaged(Unmanaged),
+    /// Its own label.
+    ByService(bool),
+    /// Its namespace belongs to Kubernetes, Istio or Lazyload, and it has no label of its own.
+    System,
+    /// Its Namespace was not heard of.
+    WithoutNamespace,
+    /// Its namespace's label.
+    ByNamespace(bool),
+    /// `general.defaultFence`.
+    ByDefault(bool),
+}
+
+/// Decides whether a Service should have an automatic fence. Only the exact values `"true"` and `"false"` of labels count.
 #[must_use]
-pub fn is_enrolled(settings: &Settings, service: &Service, namespace: Option<&Namespace>) -> bool {
-    if !settings.auto_fence || service.selector.is_empty() {
-        return false;
+pub fn decide(settings: &Settings, service: &Service, namespace: Option<&Namespace>) -> Decision {
+    if !settings.auto_fence {
+        return Decision::ByHand;
     }
-    if !scope::is_managed(settings, &service.id.namespace, namespace) {
-        return false;
+    if service.selector.is_empty() {
+        return Decision::WithoutPods;
+    }
+    if let Some(why) = scope::unmanaged(settings, &service.id.namespace, namespace) {
+        return Decision::Unmanaged(why);
     }
     if let Some(decision) = label(&service.labels) {
-        return decision;
+        return Decision::ByService(decision);
     }
     if is_system(settings, &service.id.namespace) {
-        return false;
+        return Decision::System;
     }
     // Without its Namespace there is nothing to decide on yet.
-    let Some(namespace) = namespace else { return false };
-    label(&namespace.labels).unwrap_or(settings.default_fence)
+    let Some(namespace) = namespace else { return Decision::WithoutNamespace };
+    label(&namespace.labels).map_or(Decision::ByDefault(settings.default_fence), Decision::ByNamespace)
+}
+
+impl Decision {
+    /// Whether there should be a fence.
+    #[must_use]
+    pub fn is_enrolled(self) -> bool {
+        matches!(self, Self::ByService(true) | Self::ByNamespace(true) | Self::ByDefault(true))
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn sentence(self, service: &ObjectRef) -> String {
+        let namespace = &service.namespace;
+        let label = names::SERVICE_FENCED_LABEL;
+        match self {
+            Self::ByHand => "no automatic fence: general.autoFence is off; make a ServiceFence by hand".to_owned(),
+            Self::WithoutPods => format!("no automatic fence: Service {service} has no selector, so no pods are known"),
+            Self::Unmanaged(why) => format!("no automatic fence: namespace {namespace} {}", why.clause()),
+            Self::ByService(decision) => {
+                format!("{}: Service {service} has the label {label}={decision}", made(decision))
+            }
+            Self::System => format!(
+                "no automatic fence: namespace {namespace} belongs to Kubernetes, Istio or Lazyload; label the Service {label}=true to have one"
+            ),
+            Self::WithoutNamespace => format!("no automatic fence: namespace {namespace} is not there"),
+            Self::ByNamespace(decision) => {
+                format!("{}: namespace {namespace} has the label {label}={decision}", made(decision))
+            }
+            Self::ByDefault(decision) => {
+                format!("{}: general.defaultFence is {decision}, and no label says otherwise", made(decision))
+            }
+        }
+    }
+}
+
+fn made(decision: bool) -> &'static str {
+    if decision { "automatic" } else { "no automatic fence" }
 }
 
 /// Whether a fence was made by the controller, which alone may delete it.
@@ -68,7 +129,7 @@ mod tests {
             ..Service::default()
         };
         let namespace = Namespace { name: "testns".into(), labels: labels(namespace) };
-        is_enrolled(settings, &service, Some(&namespace))
+        decide(settings, &service, Some(&namespace)).is_enrolled()
     }
 
     #[test]
@@ -122,9 +183,9 @@ mod tests {
         };
         for (team, expected) in [("a", true), ("b", true), ("c", false)] {
             let namespace = Namespace { name: "testns".into(), labels: Labels::from([("team".into(), team.into())]) };
-            assert_eq!(is_enrolled(&settings, &service, Some(&namespace)), expected, "{team}");
+            assert_eq!(decide(&settings, &service, Some(&namespace)).is_enrolled(), expected, "{team}");
         }
-        assert!(!is_enrolled(&settings, &service, None), "a namespace that was not heard of");
+        assert!(!decide(&settings, &service, None).is_enrolled(), "a namespace that was not heard of");
     }
 
     #[test]
@@ -149,7 +210,7 @@ mod tests {
     fn a_service_without_selector_is_never_fenced() {
         let service =
             Service { id: ObjectRef::new("testns", "svc1"), labels: labels(Some("true")), ..Service::default() };
-        assert!(!is_enrolled(&settings(true, true), &service, None));
+        assert!(!decide(&settings(true, true), &service, None).is_enrolled());
     }
 
     #[test]
@@ -163,9 +224,9 @@ mod tests {
                 selector: Labels::from([("app".into(), "svc1".into())]),
                 ..Service::default()
             };
-            assert!(!is_enrolled(&settings, &service, Some(&namespace)), "{name}");
+            assert!(!decide(&settings, &service, Some(&namespace)).is_enrolled(), "{name}");
             service.labels = labels(Some("true"));
-            assert!(is_enrolled(&settings, &service, Some(&namespace)), "{name}");
+            assert!(decide(&settings, &service, Some(&namespace)).is_enrolled(), "{name}");
         }
     }
 }

@@ -9,18 +9,49 @@ use crate::types::{Fence, Namespace, ObjectRef};
 /// Namespaces of Kubernetes itself, fenced only if a Service asks for it.
 const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
-/// Whether a namespace may have automatic fences: it is not listed black, listed white if there is such a list, selected by a management
-/// selector if there are any, and served by a global-sidecar. One that was not heard of yet is selected by none.
-#[must_use]
-pub fn is_managed(settings: &Settings, name: &str, namespace: Option<&Namespace>) -> bool {
-    let listed = |list: &[String]| list.iter().any(|listed| listed == name);
-    if listed(&settings.black_namespaces) || settings.white_namespaces.as_deref().is_some_and(|list| !listed(list)) {
-        return false;
+/// Why a namespace has no automatic fences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmanaged {
+    /// `general.blackNamespaceList`
+    Black,
+    /// `general.whiteNamespaceList`
+    NotWhite,
+    /// `general.managementSelectors`
+    NotSelected,
+    /// `general.namespace` in namespace mode.
+    WithoutFallback,
+}
+
+impl Unmanaged {
+    /// What follows the namespace's name in a sentence.
+    #[must_use]
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::Black => "is in general.blackNamespaceList",
+            Self::NotWhite => "is not in general.whiteNamespaceList",
+            Self::NotSelected => "is selected by none of general.managementSelectors",
+            Self::WithoutFallback => "is not in general.namespace, so no global-sidecar serves it",
+        }
     }
+}
+
+/// Why a namespace may have no automatic fences; nothing if it may: it is not listed black, listed white if there is such a list, selected by a
+/// management selector if there are any, and served by a global-sidecar. One that was not heard of yet is selected by none.
+#[must_use]
+pub fn unmanaged(settings: &Settings, name: &str, namespace: Option<&Namespace>) -> Option<Unmanaged> {
+    let listed = |list: &[String]| list.iter().any(|listed| listed == name);
     let selectors = &settings.management_selectors;
     let labels = namespace.map(|namespace| &namespace.labels);
     let selected = || labels.is_some_and(|labels| selectors.iter().any(|selector| selector.selects(labels)));
-    (selectors.is_empty() || selected()) && has_fallback(settings, name)
+    if listed(&settings.black_namespaces) {
+        Some(Unmanaged::Black)
+    } else if settings.white_namespaces.as_deref().is_some_and(|list| !listed(list)) {
+        Some(Unmanaged::NotWhite)
+    } else if !selectors.is_empty() && !selected() {
+        Some(Unmanaged::NotSelected)
+    } else {
+        (!has_fallback(settings, name)).then_some(Unmanaged::WithoutFallback)
+    }
 }
 
 /// Whether unknown hosts of a fenced workload in this namespace have a global-sidecar to go to.

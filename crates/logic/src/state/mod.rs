@@ -6,6 +6,7 @@
 
 mod affected;
 mod change;
+pub mod explain;
 mod interests;
 mod learn;
 mod measure;

@@ -8,7 +8,6 @@ mod parts;
 mod play;
 mod preview;
 mod replay;
-mod settings;
 mod settle;
 mod story;
 

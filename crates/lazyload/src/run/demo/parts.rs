@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::settings;
 use crate::admin::metrics::Metrics;
 use crate::apply::folder::FolderWriter;
+use crate::ask;
 use crate::folder::{Folder, Keeping, Problem, refuse};
 use crate::forward::guard::Guard;
 use crate::forward::limits::Limits;
@@ -93,7 +93,7 @@ pub async fn start(directory: &Path, shutdown: &CancellationToken) -> anyhow::Re
 pub fn start_controller(directory: &Path, shutdown: &CancellationToken) -> anyhow::Result<Parts> {
     let folder = Folder::new(directory, Keeping::Files);
     refuse(directory, &folder.rescan())?;
-    let chosen = settings::choose(&folder)?;
+    let chosen = ask::choose(&folder)?;
     let (state, problems) = State::new(chosen.settings.clone());
     let mut remarks = chosen.remarks;
     remarks.extend(problems);

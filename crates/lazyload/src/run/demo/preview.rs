@@ -8,8 +8,8 @@ use lazyload_logic::types::Kind;
 use serde_json::Value;
 
 use super::replay::{self, Replay, counted};
-use super::settings;
 use super::settle::Desk;
+use crate::ask;
 use crate::documents;
 use crate::folder::{Folder, Keeping, refuse};
 use crate::process::exit::BadInput;
@@ -44,7 +44,7 @@ pub fn run(directory: &Path, log: Option<&Path>) -> anyhow::Result<()> {
 pub fn preview(directory: &Path, log: Option<(&Path, &str)>) -> anyhow::Result<(String, String)> {
     let folder = Folder::new(directory, Keeping::Memory);
     refuse(directory, &folder.rescan())?;
-    let chosen = settings::choose(&folder)?;
+    let chosen = ask::choose(&folder)?;
     let mut remarks: Vec<String> = chosen.remarks;
     let (mut desk, problems) = Desk::open(&folder, chosen.settings);
     remarks.extend(problems);

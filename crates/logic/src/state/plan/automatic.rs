@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use lazyload_api::service_fence::{ServiceFenceSpec, WorkloadSelector};
 
-use crate::fence::enrollment::{is_enrolled, label};
+use crate::fence::enrollment::{decide, label};
 use crate::fence::pod_label;
 use crate::fence::revision::own_fence_labels;
-use crate::fence::scope::{is_managed, is_system};
+use crate::fence::scope::{is_system, unmanaged};
 use crate::state::{Change, State};
 use crate::types::{Labels, ObjectRef};
 
@@ -37,7 +37,7 @@ impl State {
         }
         let service = self.index.find_service(id);
         let namespace = self.index.find_namespace(&id.namespace);
-        if service.is_some_and(|service| is_enrolled(&self.settings, service, namespace)) {
+        if service.is_some_and(|service| decide(&self.settings, service, namespace).is_enrolled()) {
             let workload = WorkloadSelector { labels: Labels::new(), from_service: true };
             let spec =
                 ServiceFenceSpec { enable: true, workload_selector: Some(workload), ..ServiceFenceSpec::default() };
@@ -52,7 +52,7 @@ impl State {
         let Some(setting) = &self.settings.pod_label else { return Automatic::Unwanted };
         let Some(namespace) = self.index.find_namespace(&id.namespace) else { return Automatic::Undecided };
         let excluded = label(&namespace.labels) == Some(false) || is_system(&self.settings, &id.namespace);
-        if excluded || !is_managed(&self.settings, &id.namespace, Some(namespace)) {
+        if excluded || unmanaged(&self.settings, &id.namespace, Some(namespace)).is_some() {
             return Automatic::Unwanted;
         }
         if let Some(value) = self.pod_fences.value(id) {

@@ -13,7 +13,7 @@ use crate::types::Fence;
 
 impl State {
     /// Who the fence's pods are, and what policies that name them bring in.
-    pub(super) fn named(&self, fence: &Fence) -> (Identities, Named) {
+    pub(in crate::state) fn named(&self, fence: &Fence) -> (Identities, Named) {
         let workload =
             workload_labels(&self.settings, fence, &self.index).filter(|_| self.settings.policy_dependencies);
         let identities = Identities::of(&fence.id.namespace, workload.as_ref(), &self.index);

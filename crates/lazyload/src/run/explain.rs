@@ -1,0 +1,180 @@
+//! `lazyload explain`: why a workload sees a host, or does not.
+
+use std::io::Write;
+
+use anyhow::bail;
+use lazyload_logic::state::State;
+use lazyload_logic::state::explain::{Cause, Explanation, HostExplained, Way};
+use lazyload_logic::types::ObjectRef;
+
+use crate::ask::{World, table, world};
+use crate::cli::{ExplainArgs, Output};
+use crate::documents;
+use crate::process::exit::BadInput;
+
+/// Prints the explanation.
+///
+/// # Errors
+/// What it needs cannot be fetched, there is no such workload, or its proxy has no route to the host that is asked for.
+pub async fn run(args: ExplainArgs) -> anyhow::Result<()> {
+    let World { state, remarks, unix_seconds } = world(args.source.mesh.as_deref(), args.config.as_deref()).await?;
+    for remark in remarks {
+        writeln!(std::io::stderr(), "lazyload: {remark}")?;
+    }
+    let id = find(&state, &args.workload, args.source.namespace.as_deref())?;
+    let Some(explained) = state.explain(&id, args.host.as_deref(), unix_seconds) else {
+        bail!("no ServiceFence, Service or pod {id}");
+    };
+    let text = match args.output {
+        Output::Json => serde_json::to_string_pretty(&explained)? + "\n",
+        Output::Yaml => documents::write(&[serde_json::to_value(&explained)?])?,
+        Output::Table | Output::Wide => told(&explained, args.host.is_some())?,
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    match explained.hosts.first().filter(|host| args.host.is_some() && host.way != Way::Direct) {
+        Some(host) => bail!("{} has no route to {} now", explained.fence, host.host),
+        None => Ok(()),
+    }
+}
+
+/// `NAMESPACE/NAME`, or a name that is there in one namespace only.
+fn find(state: &State, workload: &str, namespace: Option<&str>) -> anyhow::Result<ObjectRef> {
+    if let Some((namespace, name)) = workload.split_once('/') {
+        return Ok(ObjectRef::new(namespace, name));
+    }
+    if let Some(namespace) = namespace {
+        return Ok(ObjectRef::new(namespace, workload));
+    }
+    let index = state.index();
+    let fences = index.fences().map(|fence| &fence.id);
+    let services = index.services().map(|service| &service.id);
+    let all = fences.chain(services).chain(index.pods().map(|pod| &pod.id));
+    let mut found: Vec<&ObjectRef> = all.filter(|id| &*id.name == workload).collect();
+    found.sort();
+    found.dedup();
+    match &found[..] {
+        [one] => Ok((*one).clone()),
+        [] => bail!("no ServiceFence, Service or pod {workload}"),
+        several => {
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            Err(BadInput(format!("{workload}: expected NAMESPACE/NAME, several have this name: {}", names.join(", ")))
+                .into())
+        }
+    }
+}
+
+fn told(explained: &Explanation, one: bool) -> std::io::Result<String> {
+    let fence = if explained.fenced { "ServiceFence" } else { "no ServiceFence" };
+    let mut text = format!("{fence} {}: {}\n", explained.fence, explained.why);
+    if explained.fenced {
+        let labels: Vec<String> = explained.workload.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let labels = if labels.is_empty() { "not known, its Service is missing".to_owned() } else { labels.join(",") };
+        let sidecar = explained.sidecar.as_deref().unwrap_or("none");
+        text += &format!("pods: {labels} ({} now); Sidecar: {sidecar}\n", explained.pods);
+    }
+    if one {
+        text.extend(explained.hosts.iter().map(host));
+        return Ok(text);
+    }
+    if explained.hosts.is_empty() {
+        return Ok(
+            text + "nothing of lazyload's hides anything from these pods: they see the whole mesh, or what another Sidecar shows\n"
+        );
+    }
+    let rows: Vec<Vec<String>> = explained.hosts.iter().map(row).collect();
+    Ok(text + "\n" + &table(&["HOST", "WAY", "BECAUSE"], &rows)?)
+}
+
+fn row(host: &HostExplained) -> Vec<String> {
+    let causes: Vec<String> = host.causes.iter().map(cause).collect();
+    let because = if causes.is_empty() { "-".to_owned() } else { causes.join("; ") };
+    vec![host.host.clone(), way(host.way).to_owned(), because]
+}
+
+fn host(host: &HostExplained) -> String {
+    let mut text = format!("{}: {}\n", host.host, sentence(host.way));
+    for entry in &host.entries {
+        text += &format!("  Sidecar entry: {entry}\n");
+    }
+    for one in &host.causes {
+        text += &format!("  because: {}\n", cause(one));
+    }
+    for advice in &host.advice {
+        text += &format!("  note: {advice}\n");
+    }
+    text
+}
+
+fn cause(cause: &Cause) -> String {
+    let by = cause.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+    format!("{}: {}{by}", cause.kind, cause.what)
+}
+
+fn way(way: Way) -> &'static str {
+    match way {
+        Way::Direct => "direct",
+        Way::Coming => "coming",
+        Way::External => "external",
+        Way::Fallback => "fallback",
+    }
+}
+
+fn sentence(way: Way) -> &'static str {
+    match way {
+        Way::Direct => "direct, the workload's proxy has the route",
+        Way::Coming => "through the global-sidecar for now, the route is coming",
+        Way::External => "through the global-sidecar, the mesh does not know it",
+        Way::Fallback => "through the global-sidecar, it is not in the Sidecar",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(way: Way) -> Explanation {
+        Explanation {
+            fence: "default/productpage".into(),
+            fenced: true,
+            why: "made by a user".into(),
+            workload: [("app".to_owned(), "productpage".to_owned())].into(),
+            pods: 1,
+            sidecar: Some("default/productpage".into()),
+            hosts: vec![HostExplained {
+                host: "details.default.svc.cluster.local".into(),
+                way,
+                entries: vec!["*/details.default.svc.cluster.local".into()],
+                causes: vec![Cause {
+                    kind: "learned",
+                    what: "called as details".into(),
+                    by: Some("routes of x".into()),
+                }],
+                advice: vec!["look".into()],
+            }],
+        }
+    }
+
+    #[test]
+    fn one_host_is_told_with_its_entry_and_its_cause() {
+        assert_eq!(
+            told(&explained(Way::Direct), true).unwrap(),
+            "ServiceFence default/productpage: made by a user\n\
+             pods: app=productpage (1 now); Sidecar: default/productpage\n\
+             details.default.svc.cluster.local: direct, the workload's proxy has the route\n  \
+             Sidecar entry: */details.default.svc.cluster.local\n  \
+             because: learned: called as details, by routes of x\n  \
+             note: look\n"
+        );
+    }
+
+    #[test]
+    fn all_hosts_are_told_in_columns() {
+        let text = told(&explained(Way::Fallback), false).unwrap();
+        assert!(
+            text.ends_with(
+                "details.default.svc.cluster.local   fallback   learned: called as details, by routes of x\n"
+            ),
+            "{text}"
+        );
+    }
+}
