@@ -137,6 +137,7 @@ const MODULE: &[KnownField] = &[
 ];
 
 const GLOBAL_SIDECAR: &[KnownField] = &[
+    ("accessLog", "One log line for each request; default false."),
     ("affinity", "Affinity of its pods."),
     ("enable", "Only true installs it."),
     ("image", "repository, tag and pullPolicy; default: the controller's."),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::access_log::Entry;
 use super::downstream::InFlight;
 use super::headers;
 use super::upstream::Held;
@@ -34,8 +35,15 @@ impl Passing {
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        if self.is_upload && !self.body.is_end_stream() {
+        let is_over = self.body.is_end_stream();
+        if self.is_upload && !is_over {
             self.in_flight.leave_unread();
+        }
+        if let Some(log) = &self.in_flight.log
+            && is_over
+            && !self.is_upload
+        {
+            log.whole();
         }
     }
 }
@@ -45,11 +53,15 @@ impl Body for Passing {
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut frame = ready!(Pin::new(&mut self.get_mut().body).poll_frame(context));
+        let this = self.get_mut();
+        let mut frame = ready!(Pin::new(&mut this.body).poll_frame(context));
         if let Some(Ok(frame)) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
         {
             headers::for_trailers(trailers);
+        }
+        if let Some(log) = &this.in_flight.log {
+            note(log, this.is_upload, frame.as_ref());
         }
         Poll::Ready(frame)
     }
@@ -61,4 +73,15 @@ impl Body for Passing {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Tells the access log what has passed.
+fn note(log: &Entry, is_upload: bool, frame: Option<&Result<Frame<Bytes>, hyper::Error>>) {
+    let bytes = match frame {
+        Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
+        Some(Err(_)) if !is_upload => return log.cut(),
+        None if !is_upload => return log.whole(),
+        Some(Err(_)) | None => return,
+    };
+    if is_upload { log.received(bytes) } else { log.sent(bytes) }
 }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::access_log::Entry;
 use super::gather;
 use super::limits::Limits;
 use super::unread;
@@ -63,11 +64,11 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
-    /// Something of a request is on its way, until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+    /// Something of a request is on its way, until the guard is dropped; `log` is told of it.
+    pub(super) fn begin(self: &Arc<Self>, log: Option<Arc<Entry>>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.begun.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight { exchanges: Arc::clone(self), log }
     }
 
     fn is_idle(&self) -> bool {
@@ -97,24 +98,28 @@ impl Exchanges {
 
 /// A part of an exchange that is not over.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Exchanges>);
+pub(super) struct InFlight {
+    exchanges: Arc<Exchanges>,
+    /// The request's line in the access log, if there is one.
+    pub(super) log: Option<Arc<Entry>>,
+}
 
 impl InFlight {
     /// See [`Exchanges::leave_unread`].
     pub(super) fn leave_unread(&self) {
-        self.0.leave_unread();
+        self.exchanges.leave_unread();
     }
 }
 
 impl Clone for InFlight {
     fn clone(&self) -> Self {
-        self.0.begin()
+        self.exchanges.begin(self.log.clone())
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.exchanges.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -6,11 +6,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use lazyload_logic::route::{self, Dial, Refusal};
 
 use super::Shared;
+use super::access_log::Entry;
 use super::body::Passing;
 use super::downstream::{Exchanges, InFlight};
 use super::failure::{Failure, Side};
@@ -48,7 +50,8 @@ pub(super) struct Routed {
 impl Shared {
     /// Answers one request.
     pub(super) async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<Answer> {
-        let in_flight = client.exchanges.begin();
+        let log = self.logs_access.then(|| Entry::of(&request));
+        let in_flight = client.exchanges.begin(log.clone());
         let is_http1 = request.version() < Version::HTTP_2;
         let is_grpc = is_grpc(&request);
         let mut close = self.draining.is_cancelled();
@@ -59,13 +62,20 @@ impl Shared {
             }
             Err(failure) => {
                 self.metrics.answered(is_http1, Some(&failure));
-                if let Failure::Refused(refusal) = &failure {
-                    self.metrics.refused(refusal);
+                match &failure {
+                    Failure::Refused(refusal) => self.metrics.refused(refusal),
+                    Failure::Unreadable(_) => self.metrics.malformed(),
+                    _ => {}
                 }
                 self.failures.tell(&failure, client.port);
                 // What such a client sends next may not be what it seems.
                 close |= failure.side() == Side::Client;
-                failure.into_answer(is_grpc)
+                let flagged = log.map(|log| (log, failure.flag(), failure.dial().cloned()));
+                let answer = failure.into_answer(is_grpc);
+                if let Some((log, flag, dial)) = flagged {
+                    log.failed(answer.status().as_u16(), flag, dial, answer.body().size_hint().lower());
+                }
+                answer
             }
         };
         if is_http1 && close && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -84,6 +94,9 @@ impl Shared {
         let version = if request.version() == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
         let client_side = (version == Version::HTTP_11).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
+        if version == Version::HTTP_2 && headers::list_bytes(&parts) > self.limits.request_head_bytes {
+            return Err(Failure::Unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        }
         let body = Passing::upload(body, in_flight.clone());
         let Routed { dial, host, by_host } = self.routed(client, &parts).map_err(Failure::Refused)?;
 
@@ -95,6 +108,9 @@ impl Shared {
         let before = began.elapsed();
         let Answered { mut response, held } = self.upstream.send(dial.clone(), &host, parts, body).await?;
         let answered = Instant::now();
+        if let Some(log) = &in_flight.log {
+            log.answered(response.status().as_u16(), dial.clone(), (answered - began).saturating_sub(before));
+        }
 
         let mut switched_to = None;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -36,7 +36,7 @@ pub(super) enum Failure {
     /// The request head does not lead anywhere.
     #[error("request refused")]
     Refused(#[source] Refusal),
-    /// What came is no request head; the HTTP library has decided so, and on the status.
+    /// What came is no request head, or too long a one: mostly the HTTP library has decided so, and on the status.
     #[error("{}", unreadable(*.0))]
     Unreadable(StatusCode),
     /// The request body broke off, or was malformed.
@@ -103,6 +103,32 @@ impl Failure {
             Self::RequestBody(_) | Self::Address { .. } => StatusCode::BAD_REQUEST,
             Self::Connect { source, .. } => Self::connecting(source).1,
             Self::Exchange { .. } | Self::SwitchedUnasked { .. } => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Where it was to go, as far as that was known.
+    pub(super) fn dial(&self) -> Option<&Dial> {
+        match self {
+            Self::Connect { dial, .. }
+            | Self::Exchange { dial, .. }
+            | Self::SwitchedUnasked { dial }
+            | Self::Address { dial, .. } => Some(dial),
+            Self::Refused(_) | Self::Unreadable(_) | Self::RequestBody(_) => None,
+        }
+    }
+
+    /// Envoy's word for it in access logs.
+    pub(super) fn flag(&self) -> &'static str {
+        match self {
+            Self::Refused(_) | Self::Address { .. } => "NR",
+            Self::Unreadable(_) | Self::RequestBody(_) => "DPE",
+            Self::Connect { source, .. } => match Self::connecting(source) {
+                (Side::Client, _) => "NR",
+                (Side::Ours, _) => "UO",
+                (Side::Upstream, _) => "UF",
+            },
+            Self::Exchange { .. } => "UC",
+            Self::SwitchedUnasked { .. } => "UPE",
         }
     }
 

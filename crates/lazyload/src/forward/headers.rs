@@ -30,6 +30,14 @@ pub(super) fn read(parts: &Parts, listener_port: u16) -> Result<RequestHead<'_>,
     })
 }
 
+/// How long a head is as HTTP/2 counts (RFC 9113 section 6.5.2), but for the names of its pseudo-headers.
+pub(super) fn list_bytes(parts: &Parts) -> usize {
+    const EACH: usize = 32;
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + EACH);
+    target + fields.sum::<usize>()
+}
+
 fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,

@@ -69,7 +69,7 @@ impl Default for Limits {
             stream_window: 256 * 1024,
             connection_window: 16 * 1024 * 1024,
             send_buffer: 256 * 1024,
-            buffer: 128 * 1024,
+            buffer: 64 * 1024,
             ping_every: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             client_idle: Duration::from_secs(65 * 60),
@@ -85,8 +85,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// [`Limits::request_head_bytes`] as HTTP/2 counts.
+    /// What HTTP/2 may carry as one head. The library answers what is longer without a word; we do what is longer than
+    /// [`Limits::request_head_bytes`] with one, and a client that is told this limit does not send more.
     pub(super) fn head_list_bytes(&self) -> u32 {
-        u32::try_from(self.request_head_bytes).unwrap_or(u32::MAX)
+        u32::try_from(2 * self.request_head_bytes).unwrap_or(u32::MAX)
     }
 }

@@ -97,7 +97,7 @@ impl Metrics {
         self.refused.get_or_create(&ReasonLabels { reason: refusal.name() }).inc();
     }
 
-    /// A request head that is none; the HTTP library has answered it.
+    /// A request head that is none, or too long.
     pub(super) fn malformed(&self) {
         self.refused.get_or_create(&ReasonLabels { reason: "malformed" }).inc();
     }

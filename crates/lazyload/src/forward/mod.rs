@@ -2,6 +2,7 @@
 //! Never decides where a request goes: that is `lazyload_logic::route`, fed with the request head.
 //! Next: `exchange`, the life of one request; `run::global_sidecar`, which starts all this.
 
+mod access_log;
 mod batched;
 mod body;
 mod downstream;
@@ -13,6 +14,7 @@ pub mod guard;
 mod headers;
 mod latency;
 pub mod limits;
+pub mod loops;
 pub mod metrics;
 pub mod port_list;
 pub mod ports;
@@ -35,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use failure_log::FailureLog;
 use guard::{Guard, Guarded};
 use limits::Limits;
+use loops::Loops;
 use metrics::Metrics;
 use services::ServiceNames;
 use upstream::Upstream;
@@ -51,9 +54,12 @@ struct Shared {
     guarded: Guarded,
     upstream: Upstream,
     limits: Limits,
+    loops: Loops,
     /// Room for connections of clients.
     client_places: Arc<Semaphore>,
     failures: FailureLog,
+    /// One line for each request, if that is wanted.
+    logs_access: bool,
     metrics: Arc<Metrics>,
     /// Cancelled when the end has begun: each answer asks its client to connect anew, which is elsewhere.
     draining: CancellationToken,
@@ -66,13 +72,15 @@ struct Shared {
 impl Forwarder {
     /// A forwarder without a listener.
     ///
-    /// `prefer_listener_port`: requests without Slime-Orig-Dest are dialled on the port on which they came.
+    /// `logs_access`: one line for each request. `prefer_listener_port`: requests without Slime-Orig-Dest are dialled on the port on which they came.
     #[must_use]
     pub fn new(
         services: ServiceNames,
         prefer_listener_port: bool,
+        logs_access: bool,
         guard: Guard,
         limits: Limits,
+        loops: Loops,
         metrics: Arc<Metrics>,
     ) -> Self {
         let guarded = Guarded::new(guard);
@@ -83,8 +91,10 @@ impl Forwarder {
             guarded,
             client_places: Arc::new(Semaphore::new(limits.client_connections)),
             failures: FailureLog::default(),
+            logs_access,
             metrics,
             limits,
+            loops,
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

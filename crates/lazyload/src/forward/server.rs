@@ -82,12 +82,24 @@ impl Shared {
         stop: &CancellationToken,
         place: Option<OwnedSemaphorePermit>,
     ) {
-        let connection = Arc::clone(self).connection(stream, peer, port, stop.clone());
+        let (shared, stop) = (Arc::clone(self), stop.clone());
         let present = Present::on(&self.metrics.client_connections);
-        self.tasks.spawn(async move {
-            connection.await;
+        let serve = move |stream| async move {
+            shared.connection(stream, peer, port, stop).await;
             drop((present, place));
-        });
+        };
+        let Some(elsewhere) = self.loops.next() else {
+            self.tasks.spawn(serve(stream));
+            return;
+        };
+        let moved = stream.into_std();
+        let serving = async move {
+            match moved.and_then(TcpStream::from_std) {
+                Ok(stream) => serve(stream).await,
+                Err(error) => tracing::warn!(port, %error, "failed to move a connection to its event loop"),
+            }
+        };
+        self.tasks.spawn_on(serving, elsewhere);
     }
 
     async fn connection(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, port: u16, stop: CancellationToken) {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::forward::guard::Guard;
 use crate::forward::limits::Limits;
+use crate::forward::loops::Loops;
 use crate::forward::metrics::Metrics;
 use crate::forward::port_list::{self, PortSet};
 use crate::forward::ports::{PortRules, Ports};
@@ -38,10 +39,14 @@ pub struct GlobalSidecarConfig {
     pub prefer_listener_port: bool,
     /// Close a port that is not listed any more.
     pub clean_up_ports: bool,
+    /// One log line for each request.
+    pub access_log: bool,
     /// Whom to believe, and what to dial.
     pub guard: Guard,
     /// Timeouts and sizes.
     pub limits: Limits,
+    /// How many cores to use.
+    pub cores: usize,
 }
 
 /// Where to listen.
@@ -98,8 +103,10 @@ impl GlobalSidecarConfig {
             probe_port,
             prefer_listener_port: truth("WORMHOLE_PORT_PRIOR_TO_HOST_PORT")?,
             clean_up_ports: truth("CLEAN_UP_WORMHOLE_PORT")?,
+            access_log: truth("ACCESS_LOG")?,
             guard: variable("GUARD").unwrap_or_default().parse::<Guard>().map_err(bad_guard)?,
             limits: Limits::default(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }
 }
@@ -159,7 +166,16 @@ pub async fn start(config: GlobalSidecarConfig) -> anyhow::Result<GlobalSidecar>
         }
         (Services::Watched, None) => anyhow::bail!("Services cannot be watched without access to Kubernetes"),
     };
-    let forwarder = Forwarder::new(names, config.prefer_listener_port, config.guard, config.limits, metrics);
+    let loops = Loops::of_cores(config.cores).context("event loops")?;
+    let forwarder = Forwarder::new(
+        names,
+        config.prefer_listener_port,
+        config.access_log,
+        config.guard,
+        config.limits,
+        loops,
+        metrics,
+    );
     let rules = PortRules { clean_up: config.clean_up_ports, probe: config.probe_port };
     let mut ports = Ports::new(forwarder.clone(), readiness.clone(), rules);
     let mut addresses = Vec::new();

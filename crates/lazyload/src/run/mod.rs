@@ -22,9 +22,6 @@ mod uninstall;
 
 use crate::cli::Command;
 
-/// After how many tasks the common queue is looked into.
-const COMMON_QUEUE_TURN: u32 = 1;
-
 /// Runs a command to its end.
 ///
 /// # Errors
@@ -34,7 +31,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Controller(args) => block_on(controller::run(args)),
         Command::Boot(args) => block_on(boot::run(args)),
         Command::InstallYaml(args) => install::run(&args),
-        Command::GlobalSidecar => block_on_evenly(global_sidecar::run()),
+        Command::GlobalSidecar => block_on_loop(global_sidecar::run()),
         Command::Crds(args) if args.apply => block_on(crds::apply()),
         Command::Crds(_) => crds::run(),
         Command::Uninstall(args) => block_on(uninstall::run(args)),
@@ -52,12 +49,7 @@ fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
 }
 
-/// The same for one that serves thousands of connections at a time. A core's own queue has 256 places, and the oldest beyond them move
-/// to a common one, which is looked into now and then: under load their connections would wait ten times as long as others.
-fn block_on_evenly(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .global_queue_interval(COMMON_QUEUE_TURN)
-        .build()?
-        .block_on(command)
+/// The same for one that deals its connections out to event loops itself; this is the first of them.
+fn block_on_loop(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }

@@ -140,17 +140,21 @@ fn container(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
     let ports: Vec<Value> =
         sidecar.written_ports.iter().map(|port| json!({"containerPort": port, "protocol": "TCP"})).collect();
     let probe_port = sidecar.probe_port;
+    let mut environment = vec![
+        json!({"name": "CLEAN_UP_WORMHOLE_PORT", "value": settings.cleanup_wormhole_port.to_string()}),
+        json!({"name": "PROBE_PORT", "value": probe_port.to_string()}),
+        json!({"name": "LOG_LEVEL", "value": settings.log_level}),
+        env_from_field("POD_NAMESPACE", "metadata.namespace"),
+    ];
+    if sidecar.logs_access {
+        environment.push(json!({"name": "ACCESS_LOG", "value": "true"}));
+    }
     let mut container = json!({
         "name": NAME,
         "image": sidecar.image.name,
         "imagePullPolicy": sidecar.image.pull_policy,
         "command": ["/lazyload", "global-sidecar"],
-        "env": [
-            {"name": "CLEAN_UP_WORMHOLE_PORT", "value": settings.cleanup_wormhole_port.to_string()},
-            {"name": "PROBE_PORT", "value": probe_port.to_string()},
-            {"name": "LOG_LEVEL", "value": settings.log_level},
-            env_from_field("POD_NAMESPACE", "metadata.namespace"),
-        ],
+        "env": environment,
         "ports": ports,
         "livenessProbe": {
             "httpGet": {"path": "/healthz/live", "port": probe_port},

@@ -141,6 +141,8 @@ pub struct GlobalSidecar {
     pub filters: &'static [FilterNames],
     /// Health.
     pub probe_port: u16,
+    /// One log line for each request.
+    pub logs_access: bool,
     /// Pods.
     pub replicas: u32,
     /// Its pods do not ask for injection, so that the label of their namespace must.

@@ -21,6 +21,7 @@ const DEFAULT_PROBE_PORT: u16 = 18181;
 
 const COMPONENTS: &[&str] = &["globalSidecar"];
 const GLOBAL_SIDECAR_KEYS: &[&str] = &[
+    "accessLog",
     "affinity",
     "enable",
     "image",
@@ -219,6 +220,7 @@ fn global_sidecar(
         fallback_port,
         filters: filter_names(component)?,
         probe_port,
+        logs_access: component.key("accessLog").flag().map_err(BootError::from_reader)?,
         replicas: replicas(&component.key("replicas"))?,
         injected_by_namespace: by_namespace(&inject)?,
         labels: inject_labels(&inject)?,

@@ -4,6 +4,7 @@ use super::*;
 use crate::forward::Forwarder;
 use crate::forward::exchange::Client;
 use crate::forward::guard::Ends;
+use crate::forward::loops::Loops;
 use crate::forward::port_list::PortSet;
 use crate::forward::ports::{PortRules, Ports};
 use crate::process::readiness::Readiness;
@@ -41,14 +42,16 @@ fn refusal(forwarder: &Forwarder, peer: &str, destination: &str) -> Option<&'sta
 
 #[tokio::test]
 async fn a_destination_told_by_anybody_but_the_pods_proxy_is_refused() {
-    let forwarder = Forwarder::new(ServiceNames::Any, false, Guard::Full, limits(), Arc::default());
+    let forwarder =
+        Forwarder::new(ServiceNames::Any, false, false, Guard::Full, limits(), Loops::default(), Arc::default());
     let from = |peer| refusal(&forwarder, peer, "10.96.0.7:9080");
     assert_eq!([from("127.0.0.6"), from("10.1.1.9")], [None, Some("not_from_proxy")]);
 }
 
 #[tokio::test]
 async fn the_open_ports_are_the_ports_that_are_dialled() {
-    let forwarder = Forwarder::new(ServiceNames::Any, false, Guard::Full, limits(), Arc::default());
+    let forwarder =
+        Forwarder::new(ServiceNames::Any, false, false, Guard::Full, limits(), Loops::default(), Arc::default());
     let rules = PortRules { clean_up: true, probe: Some(80) };
     let mut ports = Ports::new(forwarder.clone(), Readiness::default(), rules);
     ports.follow(&PortSet::from([free_port().await]));

@@ -68,15 +68,22 @@ async fn what_does_not_finish_is_cut_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn under_load_no_request_is_lost() {
-    let (rig, upstream) = (Rig::start().await, Upstream::answering(OK).await);
+async fn under_load_no_request_is_lost_on_any_event_loop() {
+    for cores in [1, 3] {
+        drained_under_load(Rig::on_cores(cores).await).await;
+    }
+}
+
+async fn drained_under_load(rig: Rig) {
+    let upstream = Upstream::answering(OK).await;
     let mut clients = Vec::new();
     for _ in 0..8 {
         let mut client = rig.connect().await;
-        let (address, shutdown) = (upstream.address, rig.shutdown.clone());
+        let (address, readiness) = (upstream.address, rig.readiness.clone());
         clients.push(tokio::spawn(async move {
             loop {
-                let ending = shutdown.is_cancelled();
+                // Once it is told, each answer is to say so.
+                let ending = !readiness.awaited().is_empty();
                 client.send(&request("GET /", address, "")).await;
                 let answer = client.until("hi").await.expect("an answer to each request before connection: close");
                 assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -57,7 +57,7 @@ where
                 async move { Ok::<_, std::convert::Infallible>(answering.await) }
             });
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.max_concurrent_streams(streams);
+            builder.max_concurrent_streams(streams).max_header_list_size(1 << 20);
             tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
         }
     });
@@ -271,6 +271,24 @@ async fn requests_that_come_at_once_share_a_connection() {
         assert_eq!(answer.unwrap().status(), StatusCode::OK);
     }
     assert_eq!(*connections.borrow(), 1);
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_limit_is_refused_in_our_words_and_one_within_it_passes() {
+    let (address, _) = serving(100, |_| async { Response::new(empty()) }).await;
+    let rig = Rig::start().await;
+    let mut client = rig.connect_http2().await;
+    for (fields, status) in [(60, 200), (70, 431), (120, 431), (60, 200)] {
+        let mut request = to(address, empty());
+        for number in 0..fields {
+            let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+            request.headers_mut().insert(name, "x".repeat(980).parse().unwrap());
+        }
+        let answer = within("an answer", client.send_request(request)).await.unwrap();
+        let failure = answer.headers().get("x-lazyload-failure").map(|value| value.to_str().unwrap());
+        let expected = (status == 431).then_some("client; the request head is too large");
+        assert_eq!((answer.status().as_u16(), failure), (status, expected), "{fields} KiB");
+    }
 }
 
 #[tokio::test]

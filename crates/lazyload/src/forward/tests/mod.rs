@@ -2,6 +2,7 @@
 //! Never asserts a time: waiting is `eventually` or a read with a generous limit.
 //! Next: the file named after what interests you.
 
+mod access_log;
 mod bounded;
 mod closed;
 mod drain;
@@ -65,18 +66,31 @@ impl Rig {
     }
 
     async fn guarded(guard: Guard, limits: Limits, probe_port: Option<u16>) -> Self {
+        Self::of(Self::config(guard, limits, probe_port)).await
+    }
+
+    /// With so many event loops.
+    async fn on_cores(cores: usize) -> Self {
+        Self::of(GlobalSidecarConfig { cores, ..Self::config(Guard::Off, limits(), None) }).await
+    }
+
+    fn config(guard: Guard, limits: Limits, probe_port: Option<u16>) -> GlobalSidecarConfig {
         let (_names_tx, names_rx) = watch::channel(Names::from([("default".into(), ["reviews".into()].into())]));
-        let sidecar: GlobalSidecar = start(GlobalSidecarConfig {
+        GlobalSidecarConfig {
             listen: Listen::Addresses(vec![([127, 0, 0, 1], 0).into()]),
             services: Services::Given(ServiceNames::Known(names_rx)),
             probe_port,
             prefer_listener_port: false,
             clean_up_ports: false,
+            access_log: false,
             guard,
             limits,
-        })
-        .await
-        .unwrap();
+            cores: 1,
+        }
+    }
+
+    async fn of(config: GlobalSidecarConfig) -> Self {
+        let sidecar: GlobalSidecar = start(config).await.unwrap();
         let (address, readiness) = (sidecar.addresses[0], sidecar.readiness.clone());
         let shutdown = CancellationToken::new();
         let ended = tokio::spawn(sidecar.serve_until(shutdown.clone()));

@@ -56,3 +56,12 @@ async fn a_fresh_connection_that_is_closed_without_an_answer_is_a_failure_and_no
     assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
     assert_eq!(upstream.connections(), 1);
 }
+
+#[tokio::test]
+async fn a_kept_connection_serves_the_requests_of_all_event_loops() {
+    let (rig, upstream) = (Rig::on_cores(3).await, Upstream::answering(OK).await);
+    for _ in 0..6 {
+        assert!(rig.ask("GET /", upstream.address, "").await.ends_with("hi"));
+    }
+    assert_eq!(upstream.connections(), 1);
+}

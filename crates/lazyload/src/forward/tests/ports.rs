@@ -1,5 +1,6 @@
 use super::*;
 use crate::forward::Forwarder;
+use crate::forward::loops::Loops;
 use crate::forward::port_list::PortSet;
 use crate::forward::ports::{PortRules, Ports};
 use crate::process::readiness::Readiness;
@@ -7,7 +8,8 @@ use crate::process::readiness::Readiness;
 /// Port 80 is left to the machine: the rules say that it is the probe's.
 fn ports(clean_up: bool) -> (Ports, Readiness) {
     let readiness = Readiness::default();
-    let forwarder = Forwarder::new(ServiceNames::Any, false, Guard::Off, limits(), Arc::default());
+    let forwarder =
+        Forwarder::new(ServiceNames::Any, false, false, Guard::Off, limits(), Loops::default(), Arc::default());
     (Ports::new(forwarder, readiness.clone(), PortRules { clean_up, probe: Some(80) }), readiness)
 }
 

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use lazyload_logic::route::Dial;
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle};
 use tokio::sync::Notify;
 
 use super::Upload;
@@ -39,6 +39,7 @@ pub(super) struct Destination {
 #[derive(Debug)]
 struct Kept {
     sender: SendRequest<Upload>,
+    home: Option<runtime::Id>,
     since: Instant,
     _present: Present,
 }
@@ -49,6 +50,8 @@ pub(in crate::forward) struct Lease {
     /// Always there until the drop.
     sender: Option<SendRequest<Upload>>,
     destination: Arc<Destination>,
+    /// The event loop that drives it: from there it is cheapest.
+    home: Option<runtime::Id>,
     /// It has carried an exchange before: then its failure may mean no more than that it was stale.
     pub(super) is_reused: bool,
 }
@@ -82,13 +85,15 @@ impl Pool {
 }
 
 impl Destination {
-    /// A kept connection, if there is a good one.
+    /// A kept connection, if there is a good one; of this event loop if it has one.
     pub(super) fn take(self: &Arc<Self>) -> Option<Lease> {
+        let here = here();
         let mut all = self.kept();
-        while let Some(kept) = all.pop() {
-            if kept.sender.is_ready() && kept.since.elapsed() < self.longest {
-                let sender = Some(kept.sender);
-                return Some(Lease { sender, destination: Arc::clone(self), is_reused: true });
+        while !all.is_empty() {
+            let nearest = all.iter().rposition(|kept| kept.home == here).unwrap_or(all.len() - 1);
+            let Kept { sender, home, since, .. } = all.remove(nearest);
+            if sender.is_ready() && since.elapsed() < self.longest {
+                return Some(Lease { sender: Some(sender), destination: Arc::clone(self), home, is_reused: true });
             }
         }
         None
@@ -106,7 +111,7 @@ impl Destination {
 
     /// Hands out a new connection.
     pub(super) fn lease(self: &Arc<Self>, sender: SendRequest<Upload>) -> Lease {
-        Lease { sender: Some(sender), destination: Arc::clone(self), is_reused: false }
+        Lease { sender: Some(sender), destination: Arc::clone(self), home: here(), is_reused: false }
     }
 
     /// Forgets those that are closed, closes those that were kept for too long.
@@ -114,11 +119,11 @@ impl Destination {
         self.kept().retain(|kept| !kept.sender.is_closed() && kept.since.elapsed() < self.longest);
     }
 
-    fn keep(&self, sender: SendRequest<Upload>) {
+    fn keep(&self, sender: SendRequest<Upload>, home: Option<runtime::Id>) {
         let mut all = self.kept();
         if all.len() < self.most {
             let present = Present::on(&self.metrics.upstream_idle);
-            all.push(Kept { sender, since: Instant::now(), _present: present });
+            all.push(Kept { sender, home, since: Instant::now(), _present: present });
         }
         drop(all);
         self.returned.notify_one();
@@ -147,17 +152,22 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some(mut sender) = self.sender.take() else { return };
         if sender.is_ready() {
-            self.destination.keep(sender);
+            self.destination.keep(sender, self.home);
         } else if !sender.is_closed()
             && let Ok(runtime) = Handle::try_current()
         {
             // A body is still on its way, or the connection's task has not been told yet that it is not.
-            let destination = Arc::clone(&self.destination);
+            let (destination, home) = (Arc::clone(&self.destination), self.home);
             runtime.spawn(async move {
                 if sender.ready().await.is_ok() {
-                    destination.keep(sender);
+                    destination.keep(sender, home);
                 }
             });
         }
     }
+}
+
+/// This event loop.
+fn here() -> Option<runtime::Id> {
+    Handle::try_current().ok().map(|runtime| runtime.id())
 }

@@ -72,8 +72,10 @@ pub async fn start(directory: &Path, shutdown: &CancellationToken) -> anyhow::Re
         probe_port: None,
         prefer_listener_port: false,
         clean_up_ports: false,
+        access_log: false,
         guard: Guard::Off,
         limits,
+        cores: 1,
     })
     .await?;
     let address = forwarder.addresses.first().copied().context("the forwarder listens nowhere")?;
