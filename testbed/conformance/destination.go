@@ -13,9 +13,11 @@ import (
 // Longest message that is echoed: some cases send 16 MiB.
 const longest = 64 << 20
 
-// destination answers "/" with a short page after it has read the body, and echoes the messages of a WebSocket.
+// destination answers "/" with a short page after it has read the body, echoes the messages of a WebSocket, and has more for browsers.
 func destination(address string) error {
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux := http.NewServeMux()
+	forBrowsers(mux)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 			echo(w, r)
 			return
@@ -26,7 +28,7 @@ func destination(address string) error {
 		}
 		io.WriteString(w, "this is the destination\n")
 	})
-	server := &http.Server{Addr: address, Handler: handler, Protocols: new(http.Protocols)}
+	server := &http.Server{Addr: address, Handler: mux, Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
 	return server.ListenAndServe()

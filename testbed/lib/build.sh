@@ -155,7 +155,7 @@ build_app() {
 
 # Other people's test suites for HTTP/2, gRPC and WebSocket, and the programs that they need.
 build_conformance() {
-  local from; from="$H2SPEC $GRPC $WEBSOCKET $KOSOKU $(cat "$HERE"/conformance/*.go | sha256sum)"
+  local from; from="$H2SPEC $GRPC $WEBSOCKET $KOSOKU $(cat "$HERE"/conformance/*.{go,html} | sha256sum)"
   step conformance "$from" "$BIN/conformance" "$BIN/interop-client" "$BIN/interop-server" "$PYTHON/kosoku" || return 0
   module conformance <<M
 require (
@@ -164,7 +164,7 @@ require (
 	github.com/coder/websocket $WEBSOCKET
 )
 M
-  cp "$HERE"/conformance/*.go .
+  cp "$HERE"/conformance/*.{go,html} .
   gobuild . google.golang.org/grpc/interop/client google.golang.org/grpc/interop/server -- -ldflags "-s -w"
   mv "$BIN/client" "$BIN/interop-client"; mv "$BIN/server" "$BIN/interop-server"
   rm -rf "$PYTHON"
@@ -172,6 +172,11 @@ M
   build_packages $(debian curl:curl)
   python3 -m pip install -q --no-deps --root-user-action=ignore --target "$PYTHON" "kosoku==$KOSOKU"
   finished conformance "$from"
+}
+
+# A browser without a screen.
+build_browser() {
+  command -v chromium-headless-shell >/dev/null || build_packages --no-install-recommends chromium-headless-shell
 }
 
 # build_image NAME STEPS OPTION...: options of image.py; made again when one of the steps was.
@@ -231,6 +236,6 @@ build() {
   [ -e "$STAMPS/image-proxyv2" ] || { need_disk "$(go env GOMODCACHE)" 4000; need_disk "$(go env GOCACHE)" 10000; need_disk "$TESTBED_CACHE" 3000; }
   lock "$TESTBED_CACHE/build.lock" build
   # a subshell: the steps change folders
-  case ${1:-all} in apiserver) (build_apiserver) ;; helm) (build_helm) ;; conformance) (build_envoy; build_conformance) ;; *) (build_all) ;; esac
+  case ${1:-all} in apiserver) (build_apiserver) ;; helm) (build_helm) ;; conformance) (build_envoy; build_conformance; build_browser) ;; *) (build_all) ;; esac
   exec 9>&-
 }

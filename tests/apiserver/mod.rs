@@ -9,6 +9,7 @@ pub mod cluster;
 mod controller;
 mod cut;
 mod dependencies;
+mod forwarder;
 mod history;
 mod identity;
 mod leaders;

@@ -33,6 +33,25 @@ async fn failures_are_honest() {
     compare("Failures", rows).await;
 }
 
+/// As it runs in a mesh; Envoy dials whatever it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_never_dialled_is_misdirected() {
+    let Some(_) = Proxy::both("guard").await else { return };
+    let (ours, to) = (Proxy::ours("full").await, nobody().await.unwrap());
+    for (line, host, to) in [
+        ("GET /", "a.b", to.to_string()),
+        ("GET /", "a.b", "169.254.169.254:80".to_owned()),
+        ("GET /", "a.b", "[::1]:80".to_owned()),
+        ("GET /", "a.b", "10.96.0.1:10250".to_owned()),
+        ("GET /", "localhost", String::new()),
+    ] {
+        let to = if to.is_empty() { to } else { format!("slime-orig-dest: {to}\r\n") };
+        let answer =
+            raw(&ours, &format!("{line} HTTP/1.1\r\nhost: {host}\r\n{to}connection: close\r\n\r\n")).await.unwrap();
+        failed(&ours, &answer, 421, "client").unwrap_or_else(|error| panic!("{host} {to}: {error}: {answer}"));
+    }
+}
+
 /// A status and, of ours, the side that failed.
 fn failed(proxy: &Proxy, answer: &str, status: u16, side: &str) -> Checked {
     begins(answer, &format!("HTTP/1.1 {status} "))?;

@@ -2,9 +2,11 @@
 //! Never looks inside either: both are processes, spoken to over sockets on loopback.
 //! Next: `proxy` starts both, `table` compares; each other file is one table.
 
+mod browser;
 mod conn;
 mod curl;
 mod destination;
+mod drain;
 mod envoy;
 mod failures;
 mod grpc;

@@ -81,6 +81,25 @@ impl Proxy {
         Self { kind, address, process, _folder: folder }
     }
 
+    /// SIGTERM.
+    pub fn terminate(&mut self) {
+        self.process.signal("TERM").unwrap();
+    }
+
+    /// Waits for its end; the exit code.
+    pub async fn end(&mut self, deadline: Duration) -> Option<i32> {
+        let process = &mut self.process;
+        let ended = async {
+            loop {
+                if let Some(status) = process.ended().unwrap() {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(deadline, ended).await.expect("an end")
+    }
+
     /// What it has written.
     pub fn log(&self) -> String {
         self.process.log()
