@@ -26,7 +26,8 @@ usage: cluster.sh COMMAND
   image [--profile P | --binary PATH]       build the product (default profile dev) and import its image
   bookinfo [up|down]                        the example app, in namespace default, with sidecars
   prometheus [up|down]                      a Prometheus in istio-system that scrapes the example app
-  kill-container NAMESPACE POD-PREFIX NAME  SIGKILL one container
+  kill-container NAMESPACE POD-PREFIX NAME [SIGNAL]
+                                            SIGKILL (or another signal, such as SIGSTOP) to one container
 variables
   TESTBED         where the cluster lives: run/ below it   (now $TESTBED)
   TESTBED_CACHE   what build makes: bin/ img/ charts/      (now $TESTBED_CACHE; default: TESTBED)

@@ -124,7 +124,7 @@ func caller(body []byte) string {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// query reads the parameters that all client endpoints share: url, timeout_ms, keepalive, h2, header (Name:Value, repeatable).
+// query reads the parameters that all client endpoints share: url, timeout_ms, keepalive, h2, grpc, header (Name:Value, repeatable).
 type query struct{ url.Values }
 
 func (q query) number(name string, standard float64) float64 {
@@ -147,7 +147,7 @@ func (q query) flag(name string, standard bool) bool {
 func (q query) client() *http.Client {
 	return newClient(clientOptions{
 		keepAlive: q.flag("keepalive", true),
-		http2:     q.flag("h2", false),
+		http2:     q.flag("h2", q.flag("grpc", false)),
 		timeout:   time.Duration(q.number("timeout_ms", 10_000)) * time.Millisecond,
 	})
 }

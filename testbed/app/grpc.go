@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -84,19 +85,31 @@ func handleGRPC(w http.ResponseWriter, r *http.Request) {
 	q := query{r.URL.Query()}
 	client := newClient(clientOptions{keepAlive: true, http2: true, timeout: time.Duration(q.number("timeout_ms", 10_000)) * time.Millisecond})
 	defer client.CloseIdleConnections()
-	c := call{URL: q.Get("url") + talkPath}
+	writeJSON(w, http.StatusOK, talkTo(r.Context(), client, q.Get("url"), int(q.number("messages", 1))))
+}
+
+func talkTo(ctx context.Context, client *http.Client, url string, messages int) call {
+	c := call{URL: url + talkPath}
 	began := time.Now()
-	if err := c.make(client, r, int(q.number("messages", 1))); err != nil {
+	if err := c.make(ctx, client, messages); err != nil {
 		c.Error = reason(err)
 	}
 	c.Millis = millis(time.Since(began))
-	writeJSON(w, http.StatusOK, c)
+	return c
 }
 
-func (c *call) make(client *http.Client, r *http.Request, messages int) error {
+// fetched is the same as of any request; a call that did not end with status 0 has failed.
+func (c call) fetched() fetched {
+	if c.Error == "" && c.GRPC != "0" {
+		c.Error = "grpc-status " + c.GRPC
+	}
+	return fetched{URL: c.URL, Status: c.Status, Error: c.Error, Millis: c.Millis, Direct: c.Direct}
+}
+
+func (c *call) make(ctx context.Context, client *http.Client, messages int) error {
 	reader, writer := io.Pipe()
 	defer writer.Close()
-	request, err := http.NewRequestWithContext(r.Context(), http.MethodPost, c.URL, reader)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, reader)
 	if err != nil {
 		return err
 	}

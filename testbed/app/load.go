@@ -52,6 +52,7 @@ type load struct {
 	url     string
 	client  *http.Client
 	header  http.Header
+	grpc    bool // unary calls of url's Talk instead of requests
 	rate    float64
 	count   int           // stop after so many requests, 0: no limit
 	length  time.Duration // stop after this time, 0: no limit
@@ -64,7 +65,7 @@ type load struct {
 
 func (q query) load() (*load, error) {
 	l := &load{
-		url: q.Get("url"), client: q.client(), header: q.headers(),
+		url: q.Get("url"), client: q.client(), header: q.headers(), grpc: q.flag("grpc", false),
 		rate:   q.number("rate", 10),
 		count:  int(q.number("count", 0)),
 		length: time.Duration(q.number("seconds", 0) * float64(time.Second)),
@@ -101,7 +102,7 @@ func (l *load) run(ctx context.Context) {
 		l.maxLate = max(l.maxLate, millis(at-due))
 		underway.Go(func() {
 			// Not the sender's context: stopping the load lets these finish.
-			f := fetch(context.WithoutCancel(ctx), l.client, l.url, l.header)
+			f := l.send(context.WithoutCancel(ctx))
 			s := sample{At: millis(at), Millis: f.Millis, Status: f.Status, Error: f.Error, Direct: f.Direct}
 			l.mutex.Lock()
 			defer l.mutex.Unlock()
@@ -112,6 +113,13 @@ func (l *load) run(ctx context.Context) {
 		})
 	}
 	underway.Wait()
+}
+
+func (l *load) send(ctx context.Context) fetched {
+	if l.grpc {
+		return talkTo(ctx, l.client, l.url, 1).fetched()
+	}
+	return fetch(ctx, l.client, l.url, l.header)
 }
 
 func (l *load) result(withSamples bool) loadResult {

@@ -22,7 +22,7 @@ func handleProbe(w http.ResponseWriter, r *http.Request) {
 	}
 	interval := q.number("interval_ms", 20)
 	l := &load{
-		url: q.Get("url"), client: q.client(), header: q.headers(),
+		url: q.Get("url"), client: q.client(), header: q.headers(), grpc: q.flag("grpc", false),
 		rate:   1000 / interval,
 		length: time.Duration(q.number("timeout_s", 20) * float64(time.Second)),
 	}

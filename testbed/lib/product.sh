@@ -77,9 +77,10 @@ prometheus() {
   esac
 }
 
-# kill-container NAMESPACE POD-PREFIX CONTAINER: SIGKILL, as the OOM killer would; the kubelet restarts it.
+# kill-container NAMESPACE POD-PREFIX CONTAINER [SIGNAL]: SIGKILL, as the OOM killer would, and the kubelet restarts it; SIGSTOP and SIGCONT for a
+# process that hangs.
 kill_container() {
-  [ $# = 3 ] || die "usage: kill-container NAMESPACE POD-PREFIX CONTAINER"
+  [ $# = 3 ] || [ $# = 4 ] || die "usage: kill-container NAMESPACE POD-PREFIX CONTAINER [SIGNAL]"
   need_up
   local found
   found=$(kubectl get pods -n "$1" -o json | python3 -c '
@@ -92,6 +93,6 @@ for pod in json.load(sys.stdin)["items"]:
             print(pod["metadata"]["name"], c["containerID"].split("//")[1])' "$2" "$3")
   [ -n "$found" ] || die "no running container $3 in a pod $2* of namespace $1"
   [ "$(wc -l <<<"$found")" = 1 ] || die "more than one pod matches: $(cut -d' ' -f1 <<<"$found" | tr '\n' ' ')"
-  ctr tasks kill --signal SIGKILL "${found#* }"
-  say "killed $3 of ${found% *}"
+  ctr tasks kill --signal "${4:-SIGKILL}" "${found#* }"
+  say "${4:-SIGKILL} to $3 of ${found% *}"
 }

@@ -43,6 +43,20 @@ impl Objects {
         Ok(value(&api.create(&PostParams::default(), &typed).await?))
     }
 
+    /// Creates an object, and writes its status, as somebody who knows no server-side apply.
+    pub async fn create_as(&self, manager: &str, object: &Value) -> Value {
+        let (api, name) = self.place(object);
+        let params = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
+        let typed: DynamicObject = serde_json::from_value(object.clone()).unwrap();
+        let created = api.create(&params, &typed).await.unwrap_or_else(|error| panic!("{error}: {object}"));
+        if object["status"].is_null() {
+            return value(&created);
+        }
+        let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+        let status = Patch::Merge(json!({"status": object["status"]}));
+        value(&api.patch_status(&name, &params, &status).await.unwrap_or_else(|error| panic!("{error}: {object}")))
+    }
+
     fn place(&self, object: &Value) -> (Api<DynamicObject>, String) {
         let metadata = &object["metadata"];
         let kind = object["kind"].as_str().unwrap();

@@ -66,8 +66,9 @@ pub const CONFIG_CHECKSUM_ANNOTATION: &str = "lazyload.slime.io/config-checksum"
 pub const LEAVING_LABEL: &str = "lazyload.slime.io/leaving";
 /// Name of the port of a Sidecar's listener that brings clusters and no routes.
 pub const INERT_LISTENER: &str = "lazyload-clusters";
-/// Its number; nothing listens there.
-pub const INERT_LISTENER_PORT: u16 = 15999;
+/// Its numbers, of which one is in use at a time; nothing listens there. Two, so that a proxy that got another form of it has a listener more
+/// than before, and says so.
+pub const INERT_LISTENER_PORTS: [u16; 2] = [15999, 15998];
 /// Label and annotation by which Istio decides on injection.
 pub const INJECT_LABEL: &str = "sidecar.istio.io/inject";
 /// Label of a Namespace by which Istio decides on injection: `enabled` or `disabled`.

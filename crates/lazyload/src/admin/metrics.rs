@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use lazyload_logic::observation::Skipped;
-use lazyload_logic::state::{Change, Event, Learned, Outcome};
+use lazyload_logic::state::{Change, Event, Learned, Outcome, Word};
 use lazyload_logic::types::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::observe::Counters;
@@ -41,8 +43,21 @@ pub struct Metrics {
     leader: Gauge,
     lease_transitions: Gauge,
     lease_failed: Counter,
+    pushes: Pushes,
+    pushes_unseen: Counter,
+    proxies_silent: Counter,
     observed: Arc<Counters>,
     prometheus: Arc<PrometheusCounters>,
+}
+
+/// How long pushes took, in seconds.
+#[derive(Debug)]
+struct Pushes(Histogram);
+
+impl Default for Pushes {
+    fn default() -> Self {
+        Self(Histogram::new([0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,6 +109,7 @@ impl Metrics {
             Event::Called(_) => "called",
             Event::Measured(_) => "measured",
             Event::Finished { .. } => "finished",
+            Event::Proxies { .. } => "proxies",
             Event::Heal => "heal",
             Event::Settings(_) => "settings",
         };
@@ -123,6 +139,21 @@ impl Metrics {
             (Change::DeleteFence { .. }, true) => self.fence_deletions.inc(),
             _ => 0,
         };
+    }
+
+    /// Proxies did not answer when they were asked before a write.
+    pub fn proxies_silent(&self, count: u64) {
+        self.proxies_silent.inc_by(count);
+    }
+
+    /// Proxies said after this time that they have what was written, or nothing more was heard of them.
+    pub fn proxies_said(&self, word: Word, took: Duration) {
+        match word {
+            Word::Arrived => self.pushes.0.observe(took.as_secs_f64()),
+            Word::Asked | Word::Silent => {
+                self.pushes_unseen.inc();
+            }
+        }
     }
 
     /// This replica writes, or not.
@@ -212,6 +243,12 @@ impl Metrics {
             "Requests about the lease that came to nothing",
             self.lease_failed.clone(),
         );
+        let pushes = self.pushes.0.clone();
+        registry.register("lazyload_push_seconds", "From a Sidecar's write to the last of its proxies", pushes);
+        let unseen = self.pushes_unseen.clone();
+        registry.register("lazyload_pushes_unseen", "Writes of which proxies stopped telling, or not in time", unseen);
+        let silent = self.proxies_silent.clone();
+        registry.register("lazyload_proxies_silent", "Proxies that do not tell their statistics", silent);
         self.register_observed(&mut registry);
         super::prometheus::register(&self.prometheus, &mut registry);
         let mut text = String::new();

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use lazyload_api::istio::Sidecar;
 use lazyload_api::names;
-use lazyload_logic::fence::switch::{Farewell, Form, Moment, farewell};
+use lazyload_logic::fence::switch::{Farewell, Form, Moment, farewell, inert_port, next_port};
 use lazyload_logic::operator::Scope;
 use serde_json::json;
 
@@ -78,7 +78,7 @@ async fn widen(api: Api<Sidecar>, sidecar: Sidecar) -> kube::Result<bool> {
     // Of this version only: what a user changes meanwhile is looked at again.
     let body = json!({
         "metadata": {"uid": sidecar.uid(), "resourceVersion": sidecar.resource_version()},
-        "spec": {"egress": wide.egress()},
+        "spec": {"egress": wide.egress(next_port(inert_port(&sidecar.spec)))},
     });
     let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch(&name, &params, &Patch::Merge(&body)).await {

@@ -1,8 +1,8 @@
 //! Owns what is learned from: the access logs that the mesh's proxies send (the gRPC server, the scan of each message, what is passed on
-//! of it), and Prometheus.
+//! of it), Prometheus, and what proxies say of their Sidecars.
 //! Never decides who a caller is or what a call means: `lazyload_logic::observation` says what an entry tells, the state the rest.
 //! Next: `server` for the life of a stream, `intake` for the life of a message, `relay` for what the other replicas are told,
-//! `client` for the demo's simulated proxy, `prometheus`.
+//! `client` for the demo's simulated proxy, `prometheus`, `proxies`.
 
 pub(crate) mod codec;
 mod counters;
@@ -17,6 +17,7 @@ mod wire;
 
 pub(crate) mod client;
 pub(crate) mod prometheus;
+pub(crate) mod proxies;
 
 #[cfg(test)]
 mod conversation;

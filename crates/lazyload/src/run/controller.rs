@@ -20,6 +20,7 @@ use crate::admin::server::{self, Admin};
 use crate::apply::kube::KubeWriter;
 use crate::cli::ControllerArgs;
 use crate::observe;
+use crate::observe::proxies::Proxies;
 use crate::process::exit::BadInput;
 use crate::process::listen::{check, listen};
 use crate::process::readiness::Readiness;
@@ -85,7 +86,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     });
 
     let writing = replica.as_ref().map_or_else(|| client.clone(), Replica::writing_client);
-    let mut engine = Engine::new(state, KubeWriter::new(writing, metrics.events_dropped()), metrics, &readiness);
+    let mut engine = Engine::new(state, KubeWriter::new(writing, metrics.events_dropped()), metrics, &readiness)
+        .asking(Proxies::default());
     if asking.is_some() {
         engine = engine.answering(questions_rx);
     }

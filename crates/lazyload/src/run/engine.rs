@@ -1,11 +1,12 @@
 //! The loop between what happens and what is written. One task owns the state; everything else sends it events.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lazyload_logic::observation::Call;
-use lazyload_logic::state::{Change, Event, State};
-use lazyload_logic::types::Kind;
+use lazyload_logic::state::{Change, Event, Outcome, State, Word};
+use lazyload_logic::types::{Kind, Object};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ use crate::admin::metrics::Metrics;
 use crate::apply::Writer;
 use crate::lead::Lead;
 use crate::observe::prometheus::Question;
+use crate::observe::proxies::Proxies;
 use crate::process::clock::Clock;
 use crate::process::readiness::{Awaited, Readiness};
 
@@ -23,6 +25,8 @@ pub const EVENT_QUEUE: usize = 4096;
 const EVENTS_PER_PLAN: usize = 1024;
 /// Writes on their way at the same time.
 const WRITES_AT_ONCE: usize = 32;
+/// A push that takes longer than this is told in the log.
+const LATE: Duration = Duration::from_secs(2);
 /// How often everything is looked at again, in case a message was lost.
 const HEAL_EVERY: Duration = Duration::from_secs(600);
 
@@ -37,6 +41,8 @@ pub struct Engine<W> {
     slots: Arc<Semaphore>,
     /// Who asks Prometheus asks here about what.
     questions: Option<mpsc::Receiver<Question>>,
+    /// Who asks the proxies of fences how far they are.
+    proxies: Option<Proxies>,
     lead: Lead,
     /// Whether this replica has taken over the writing.
     leading: bool,
@@ -63,6 +69,7 @@ impl<W: Writer> Engine<W> {
             awaited,
             slots,
             questions: None,
+            proxies: None,
             lead: Lead::alone(),
             leading: true,
             relist: None,
@@ -75,6 +82,12 @@ impl<W: Writer> Engine<W> {
     #[must_use]
     pub fn answering(self, questions: mpsc::Receiver<Question>) -> Self {
         Self { questions: Some(questions), ..self }
+    }
+
+    /// Asks the proxies of fences how far they are, instead of estimating it.
+    #[must_use]
+    pub fn asking(self, proxies: Proxies) -> Self {
+        Self { proxies: Some(proxies), ..self }
     }
 
     /// One replica of several: it writes only while it leads, and begins when what it writes was listed anew.
@@ -170,13 +183,14 @@ impl<W: Writer> Engine<W> {
             self.writer.tell(notice);
         }
         for change in changes {
-            tokio::spawn(carry_out(
-                change,
-                self.writer.clone(),
-                self.slots.clone(),
-                self.metrics.clone(),
-                self.finished_tx.clone(),
-            ));
+            let asked = self.proxies.clone().map(|proxies| (proxies, self.state.proxies_of(&change)));
+            let writing = Writing {
+                writer: self.writer.clone(),
+                slots: self.slots.clone(),
+                metrics: self.metrics.clone(),
+                finished: self.finished_tx.clone(),
+            };
+            tokio::spawn(writing.carry_out(change, asked.filter(|(_, addresses)| !addresses.is_empty())));
         }
     }
 }
@@ -188,19 +202,58 @@ async fn next_question(questions: &mut Option<mpsc::Receiver<Question>>) -> Opti
     }
 }
 
-async fn carry_out<W: Writer>(
-    change: Change,
+/// What it takes to carry out a change.
+struct Writing<W> {
     writer: W,
     slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     finished: mpsc::UnboundedSender<Event>,
-) {
-    let Ok(_slot) = slots.acquire().await else { return };
-    let outcome = writer.apply_change(&change).await;
-    metrics.written(&change, &outcome);
-    // Nobody receives after the shutdown; then nobody needs to know.
-    let told = finished.send(Event::Finished { id: change.id().clone(), outcome });
-    if told.is_err() {
-        tracing::debug!(fence = %change.id(), "written after the end");
+}
+
+impl<W: Writer> Writing<W> {
+    /// Writes, and then asks the proxies at these addresses until they have it.
+    async fn carry_out(self, change: Change, asked: Option<(Proxies, Vec<IpAddr>)>) {
+        let Ok(slot) = self.slots.acquire().await else { return };
+        let asked = match asked {
+            Some((proxies, addresses)) => {
+                let before = proxies.before(addresses).await;
+                self.metrics.proxies_silent(before.silent);
+                Some((proxies, before)).filter(|(_, before)| !before.is_empty())
+            }
+            None => None,
+        };
+        let outcome = self.writer.apply_change(&change).await;
+        drop(slot);
+        self.metrics.written(&change, &outcome);
+        let id = change.id().clone();
+        let version = match &outcome {
+            Outcome::Stored(Some(stored)) => version_of_sidecar(stored),
+            _ => None,
+        };
+        self.tell(Event::Finished { id: id.clone(), outcome });
+        let (Some((proxies, before)), Some(version)) = (asked, version) else { return };
+        self.tell(Event::Proxies { id: id.clone(), version, word: Word::Asked });
+        let begun = tokio::time::Instant::now();
+        let word = proxies.after(before).await;
+        let took = begun.elapsed();
+        self.metrics.proxies_said(word, took);
+        if took > LATE {
+            tracing::info!(fence = %id, seconds = took.as_secs_f64(), ?word, "istiod was slow to push a Sidecar; its switch waited");
+        }
+        self.tell(Event::Proxies { id, version, word });
+    }
+
+    /// Nobody receives after the shutdown; then nobody needs to know.
+    fn tell(&self, event: Event) {
+        if self.finished.send(event).is_err() {
+            tracing::debug!("written after the end");
+        }
+    }
+}
+
+fn version_of_sidecar(stored: &Object) -> Option<u64> {
+    match stored {
+        Object::Sidecar(sidecar) => Some(sidecar.version),
+        _ => None,
     }
 }

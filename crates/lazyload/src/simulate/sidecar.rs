@@ -123,7 +123,7 @@ spec:
     #[test]
     fn a_host_that_is_only_announced_has_no_route() {
         let form = Form { routed: ["two/*"].into(), announced: ["*/*"].into() };
-        let egress = serde_json::to_string(&form.egress()).unwrap();
+        let egress = serde_json::to_string(&form.egress(15999)).unwrap();
         assert!(!knows_a_in(&MESH.replace("egress:\n  - hosts: [HOST]", &format!("egress: {egress}"))));
     }
 }

@@ -16,6 +16,7 @@ pub mod named;
 pub mod overlap;
 pub mod pace;
 pub mod pod_label;
+pub mod proxy;
 pub mod revision;
 pub mod scope;
 pub mod sidecar;

@@ -28,11 +28,11 @@ pub fn workload_labels(settings: &Settings, fence: &Fence, index: &Index) -> Opt
     Some(Labels::from([(settings.service_label.clone(), fence.id.name.to_string())]))
 }
 
-/// The Sidecar's spec in one of its forms, for the workload.
+/// The Sidecar's spec in one of its forms, for the workload; the port is the inert listener's.
 #[must_use]
-pub fn sidecar_spec(form: &Form<'_>, workload: &Labels) -> SidecarSpec {
+pub fn sidecar_spec(form: &Form<'_>, port: u16, workload: &Labels) -> SidecarSpec {
     SidecarSpec {
-        egress: form.egress(),
+        egress: form.egress(port),
         workload_selector: Some(SidecarWorkloadSelector { labels: workload.clone() }),
         other: BTreeMap::new(),
     }

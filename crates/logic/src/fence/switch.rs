@@ -59,9 +59,8 @@ impl<'a> Form<'a> {
     #[must_use]
     pub fn of(spec: &'a SidecarSpec) -> Self {
         let mut form = Self::default();
-        let inert = inert_listener();
         for listener in &spec.egress {
-            let hosts = if listener.other == inert { &mut form.announced } else { &mut form.routed };
+            let hosts = if port_of(listener).is_some() { &mut form.announced } else { &mut form.routed };
             hosts.extend(listener.hosts.iter().map(String::as_str));
         }
         if form.routed.is_empty() {
@@ -83,11 +82,12 @@ impl<'a> Form<'a> {
         Self { routed, announced: BTreeSet::from([EVERYTHING]) }
     }
 
-    /// The egress listeners: the inert one is in front of the default one, as Istio demands, and only while there is something in it.
+    /// The egress listeners: the inert one, on this port, is in front of the default one, as Istio demands, and only while there is
+    /// something in it.
     #[must_use]
-    pub fn egress(&self) -> Vec<EgressListener> {
+    pub fn egress(&self, port: u16) -> Vec<EgressListener> {
         let owned = |hosts: &BTreeSet<&str>| hosts.iter().map(|host| (*host).to_owned()).collect();
-        let inert = EgressListener { hosts: owned(&self.announced), other: inert_listener() };
+        let inert = EgressListener { hosts: owned(&self.announced), other: inert_listener(port) };
         let default = EgressListener { hosts: owned(&self.routed), other: BTreeMap::new() };
         let inert = Some(inert).filter(|inert| !inert.hosts.is_empty());
         inert.into_iter().chain([default]).collect()
@@ -144,15 +144,32 @@ pub fn farewell<'a>(form: &Form<'a>, at: &Moment) -> Farewell<'a> {
     if at.ready > at.now { Farewell::Wait(at.ready) } else { Farewell::Go }
 }
 
+/// The port of a Sidecar's inert listener; `None` while there is none.
+#[must_use]
+pub fn inert_port(spec: &SidecarSpec) -> Option<u16> {
+    spec.egress.iter().find_map(port_of)
+}
+
+/// The port of the next inert listener after one with this port.
+#[must_use]
+pub fn next_port(before: Option<u16>) -> u16 {
+    let [first, second] = names::INERT_LISTENER_PORTS;
+    if before == Some(first) { second } else { first }
+}
+
+fn port_of(listener: &EgressListener) -> Option<u16> {
+    names::INERT_LISTENER_PORTS.into_iter().find(|port| listener.other == inert_listener(*port))
+}
+
 /// All but the hosts of a listener on loopback that nothing is redirected to. A proxy listener matches services of every port.
-fn inert_listener() -> BTreeMap<String, Value> {
+fn inert_listener(port: u16) -> BTreeMap<String, Value> {
     BTreeMap::from([
         ("bind".to_owned(), json!("127.0.0.1")),
         ("captureMode".to_owned(), json!("NONE")),
         (
             "port".to_owned(),
             json!({
-                "number": names::INERT_LISTENER_PORT, "protocol": "HTTP_PROXY", "name": names::INERT_LISTENER,
+                "number": port, "protocol": "HTTP_PROXY", "name": names::INERT_LISTENER,
             }),
         ),
     ])
@@ -239,8 +256,12 @@ mod tests {
     #[test]
     fn a_form_is_read_from_what_it_was_written_as() {
         for text in ["a b", "a | b c", "a | */*"] {
-            let spec = SidecarSpec { egress: form(text).egress(), ..SidecarSpec::default() };
-            assert_eq!(Form::of(&spec), form(text));
+            for port in names::INERT_LISTENER_PORTS {
+                let spec = SidecarSpec { egress: form(text).egress(port), ..SidecarSpec::default() };
+                assert_eq!(Form::of(&spec), form(text));
+                assert_eq!(inert_port(&spec), text.contains('|').then_some(port));
+            }
+            let spec = SidecarSpec { egress: form(text).egress(next_port(None)), ..SidecarSpec::default() };
             assert!(spec.egress.last().unwrap().other.is_empty(), "the default listener is the last one");
         }
         assert_eq!(Form::of(&SidecarSpec::default()), form("*/*"), "without listeners as without a Sidecar");

@@ -159,6 +159,12 @@ impl Index {
         }
     }
 
+    /// Addresses of the pods of a namespace that have these labels, one of each pod.
+    pub fn addresses<'a>(&'a self, namespace: &'a str, labels: &'a Labels) -> impl Iterator<Item = IpAddr> + 'a {
+        let selected = self.callers.pods_in(namespace).filter(|pod| selects(labels, &pod.labels));
+        selected.filter_map(|pod| pod.addresses.first().copied())
+    }
+
     /// What an object is about, as it is known now; nothing for one that is not known, and for kinds that concern one fence only.
     #[must_use]
     pub fn reach(&self, kind: Kind, id: &ObjectRef) -> Reach {

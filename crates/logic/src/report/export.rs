@@ -7,7 +7,7 @@ use lazyload_api::service_fence::{DomainStatus, ServiceFenceSpec};
 use serde_json::{Value, json};
 
 use super::fence::{Dependency, dependencies};
-use crate::fence::switch::{EVERYTHING, Form};
+use crate::fence::switch::{EVERYTHING, Form, next_port};
 use crate::types::{Fence, ObjectRef, Sidecar};
 
 /// What is exported.
@@ -54,7 +54,7 @@ fn sidecar(sidecar: &Sidecar) -> Option<Value> {
         form.routed.union(&form.announced).copied().filter(|host| *host != EVERYTHING).collect();
     let hosts = Some(hosts).filter(|hosts| !hosts.is_empty())?;
     let mut spec = sidecar.spec.clone();
-    spec.egress = Form::settled(hosts).egress();
+    spec.egress = Form::settled(hosts).egress(next_port(None));
     Some(json!({
         "apiVersion": names::SIDECAR_API_VERSION, "kind": "Sidecar",
         "metadata": {"namespace": &*sidecar.id.namespace, "name": &*sidecar.id.name},

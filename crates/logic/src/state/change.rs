@@ -30,10 +30,30 @@ pub enum Event {
         /// What became of it.
         outcome: Outcome,
     },
+    /// What the proxies say of a Sidecar that was written.
+    Proxies {
+        /// The fence.
+        id: ObjectRef,
+        /// The Sidecar's version as it was stored.
+        version: u64,
+        /// What they say.
+        word: Word,
+    },
     /// Look at everything again, in case a message was lost.
     Heal,
     /// The settings are different from now on.
     Settings(Box<Settings>),
+}
+
+/// What proxies say of a form of their Sidecar that announces something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// They are being asked: until they have it, nothing goes on.
+    Asked,
+    /// All of them have it.
+    Arrived,
+    /// They do not say: it is estimated.
+    Silent,
 }
 
 /// What became of a change.

@@ -20,7 +20,7 @@ mod takeover;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use change::{Change, CountsByName, Event, Outcome};
+pub use change::{Change, CountsByName, Event, Outcome, Word};
 use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
@@ -156,6 +156,7 @@ impl State {
             Event::Called(calls) => self.called(calls, now),
             Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
+            Event::Proxies { id, version, word } => self.proxies_say(id, version, word, now.monotonic),
             Event::Heal => self.heal(),
             Event::Settings(settings) => self.changed(*settings, now),
         }

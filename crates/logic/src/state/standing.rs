@@ -1,23 +1,47 @@
 //! Since when each Sidecar of ours stands as it does, and what outlives a fence for a moment. In memory alone: after a restart a wait
 //! simply begins anew.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::State;
+use super::{Change, State, Word};
 use crate::fence::delivery::LINGER;
-use crate::fence::switch::{EVERYTHING, Farewell, Form, Moment, farewell};
+use crate::fence::switch::{EVERYTHING, Farewell, Form, Moment, farewell, inert_port, next_port};
 use crate::types::{Kind, Object, ObjectRef, Sidecar};
 
 /// How long it is remembered that a fence was deleted, while nothing else is known of it: its Sidecar may be heard of later.
 const REMEMBERED: Duration = Duration::from_secs(5);
 
+/// Proxies that say whether they have a new form are believed for this long, and the estimate after that: one may hang.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Proxies of a fence that are asked. istiod pushes to many at once; those beyond are as far as these, or nearly.
+const ASKED_AT_MOST: usize = 64;
+
+/// A change of a Sidecar.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changed {
+    at: Duration,
+    /// The version that had it first.
+    version: u64,
+}
+
+/// What proxies said last, of which version.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Asked { version: u64, until: Duration },
+    Arrived { version: u64, at: Duration },
+}
+
 /// What is known of a Sidecar beside its form. Times are monotonic.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     /// When something that it imports was imported last.
-    gained: Duration,
+    gained: Changed,
     /// When something left its routes last.
-    lost: Duration,
+    lost: Changed,
+    said: Option<Said>,
+    /// The port of its last inert listener.
+    inert_port: Option<u16>,
     /// Identity of its fence, if that was deleted, and until when this is remembered.
     bereaved: Option<(String, Duration)>,
     /// What it was when it was removed before its farewell was over, and when that was.
@@ -44,6 +68,10 @@ impl State {
             _ => Difference::default(),
         };
         let (kind, id) = (object.kind(), object.id());
+        let written = match &object {
+            Object::Sidecar(sidecar) => (sidecar.version, inert_port(&sidecar.spec)),
+            _ => (0, None),
+        };
         let makes_fence = matches!(&object, Object::Fence(fence) if !fence.deleting);
         let is_ours = matches!(&object, Object::Sidecar(sidecar) if sidecar.owner_uid.is_some());
         if !self.index.apply(object) {
@@ -70,11 +98,13 @@ impl State {
         if kind == Kind::Sidecar && is_ours {
             let standing = &mut self.by_fence.entry(id).or_default().standing;
             standing.removed = None;
+            let (version, port) = written;
+            standing.inert_port = port.or(standing.inert_port);
             if change.gains {
-                standing.gained = now;
+                standing.gained = Changed { at: now, version };
             }
             if change.loses {
-                standing.lost = now;
+                standing.lost = Changed { at: now, version };
             }
         }
         true
@@ -115,8 +145,66 @@ impl State {
     /// The present for the Sidecar of this name.
     pub(super) fn moment(&self, id: &ObjectRef, now: Duration) -> Moment {
         let standing = self.by_fence.get(id).map(|work| &work.standing);
-        let (gained, lost) = standing.map_or_else(Default::default, |standing| (standing.gained, standing.lost));
-        Moment { now, ready: self.delivery.of(gained), over: self.delivery.of(lost) + LINGER }
+        let Some(standing) = standing else { return self.moment_of(&Standing::default(), now) };
+        self.moment_of(standing, now)
+    }
+
+    fn moment_of(&self, standing: &Standing, now: Duration) -> Moment {
+        let (told, until) = match standing.said {
+            Some(Said::Asked { version, until }) => (version, until),
+            Some(Said::Arrived { version, at }) => (version, at),
+            None => (0, Duration::ZERO),
+        };
+        // What was changed after what they were asked about comes no sooner.
+        let estimate = |changed: Changed| self.delivery.of(changed.at).max(until);
+        let arrival = |changed: Changed| if told >= changed.version { until } else { estimate(changed) };
+        Moment { now, ready: arrival(standing.gained), over: arrival(standing.lost) + LINGER }
+    }
+
+    /// Takes in what the proxies say of a version of a Sidecar.
+    pub(super) fn proxies_say(&mut self, id: ObjectRef, version: u64, word: Word, now: Duration) {
+        let Some(work) = self.by_fence.get_mut(&id) else { return };
+        let known = match work.standing.said {
+            Some(Said::Asked { version, .. } | Said::Arrived { version, .. }) => version,
+            None => 0,
+        };
+        if version < known {
+            return;
+        }
+        work.standing.said = match word {
+            Word::Asked => Some(Said::Asked { version, until: now + PATIENCE }),
+            Word::Arrived => Some(Said::Arrived { version, at: now }),
+            Word::Silent => None,
+        };
+        self.dirty.insert(id);
+    }
+
+    /// Addresses of the pods whose proxies say when they have what a change writes; to be asked before it, and until they have it.
+    #[must_use]
+    pub fn proxies_of(&self, change: &Change) -> Vec<IpAddr> {
+        let (Change::ApplySidecar { id, spec, .. } | Change::AdoptSidecar { id, spec, .. }) = change else {
+            return Vec::new();
+        };
+        let there = self.index.find_sidecar(id).and_then(|sidecar| inert_port(&sidecar.spec));
+        let brings_a_listener = inert_port(spec).is_some_and(|port| there != Some(port));
+        let workload = spec.workload_selector.as_ref().filter(|workload| !workload.labels.is_empty());
+        let Some(workload) = workload.filter(|_| brings_a_listener) else { return Vec::new() };
+        self.index.addresses(&id.namespace, &workload.labels).take(ASKED_AT_MOST).collect()
+    }
+
+    /// The port of the inert listener of a Sidecar in this form: another one than before if something has to be waited for, because
+    /// something else is announced or a route leaves.
+    pub(super) fn inert_port(&self, id: &ObjectRef, form: &Form<'_>) -> u16 {
+        let there = self.index.find_sidecar(id);
+        let port = there.and_then(|sidecar| inert_port(&sidecar.spec));
+        let is_the_same = there.is_some_and(|sidecar| {
+            let before = Form::of(&sidecar.spec);
+            before.announced == form.announced && !loses(&before, form)
+        });
+        match port.filter(|_| is_the_same) {
+            Some(port) => port,
+            None => next_port(port.or(self.by_fence.get(id).and_then(|work| work.standing.inert_port))),
+        }
     }
 
     fn difference(&self, sidecar: &Sidecar) -> Difference {
@@ -129,11 +217,13 @@ impl State {
         }
         let (before, after) = (Form::of(&known.spec), Form::of(&sidecar.spec));
         let imported = after.routed.union(&after.announced);
-        Difference {
-            gains: imported.into_iter().any(|host| !before.imports(host)),
-            loses: !after.routed.contains(EVERYTHING) && !before.routed.is_subset(&after.routed),
-        }
+        Difference { gains: imported.into_iter().any(|host| !before.imports(host)), loses: loses(&before, &after) }
     }
+}
+
+/// Whether something that had a route has none any more.
+fn loses(before: &Form<'_>, after: &Form<'_>) -> bool {
+    !after.routed.contains(EVERYTHING) && !before.routed.is_subset(&after.routed)
 }
 
 /// What a Sidecar's new form is to the proxies.

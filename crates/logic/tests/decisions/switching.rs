@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lazyload_logic::fence::switch::{EVERYTHING, Form};
-use lazyload_logic::state::{Change, Outcome};
-use lazyload_logic::types::{Kind, Object};
+use lazyload_logic::state::{Change, Event, Outcome, Word};
+use lazyload_logic::types::{Kind, Object, ObjectRef};
 use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::{Value, json};
 
@@ -17,8 +17,8 @@ use crate::world::World;
 const CALLER: &str = "10.0.0.1";
 /// istiod does not see what lasts shorter than this.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// What left the routes must stay for at least as long.
-const LINGER: Duration = Duration::from_millis(900);
+/// What left the routes must stay for at least as long after its push.
+const LINGER: Duration = Duration::from_millis(800);
 
 /// What one Sidecar is at one time.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,18 +47,22 @@ impl Seen {
 /// A proxy under load: it uses every route it has, and a route for a while after it was taken away.
 struct Proxy {
     form: Seen,
-    /// Since when each import is there.
+    /// From when each import is there.
     since: BTreeMap<String, Duration>,
     /// When a host left the routes.
     left: BTreeMap<String, Duration>,
     /// The Sidecar is gone since then, which istiod has not told us yet.
     gone: Option<Duration>,
+    /// How long the last form that was written is on its way.
+    delay: Duration,
+    /// With it everything has arrived that was written before.
+    is_asked: bool,
 }
 
 impl Proxy {
     fn new() -> Self {
         let since = BTreeMap::from([(EVERYTHING.to_owned(), Duration::ZERO)]);
-        Self { form: Seen::everything(), since, left: BTreeMap::new(), gone: None }
+        Self { form: Seen::everything(), since, left: BTreeMap::new(), gone: None, delay: DEBOUNCE, is_asked: false }
     }
 
     fn sees(&mut self, sidecar: Option<&Value>, now: Duration) {
@@ -79,6 +83,10 @@ impl Proxy {
     }
 
     fn becomes(&mut self, form: Seen, now: Duration) {
+        if self.is_asked {
+            let arrives = now + self.delay;
+            self.since.values_mut().chain(self.left.values_mut()).for_each(|at| *at = (*at).min(arrives));
+        }
         if form == self.form {
             return;
         }
@@ -88,11 +96,11 @@ impl Proxy {
             }
             let since = self.since.get(host).or(self.since.get(EVERYTHING));
             let since = since.unwrap_or_else(|| panic!("{host} is routed at {now:?} and was never announced"));
-            assert!(*since + DEBOUNCE <= now, "{host} is routed at {now:?}, announced at {since:?}");
+            assert!(*since <= now, "{host} is routed at {now:?}, announced at {since:?}");
         }
         for host in &self.form.routed {
             if !form.routed.contains(host) && !form.routed.contains(EVERYTHING) {
-                self.left.insert(host.clone(), now);
+                self.left.insert(host.clone(), now + self.delay);
             }
         }
         self.left.retain(|host, left| {
@@ -102,7 +110,7 @@ impl Proxy {
         });
         let imports: BTreeSet<String> = form.routed.union(&form.announced).cloned().collect();
         let everything = self.since.get(EVERYTHING).copied();
-        let since = |host: &String| self.since.get(host).copied().or(everything).unwrap_or(now);
+        let since = |host: &String| self.since.get(host).copied().or(everything).unwrap_or(now + self.delay);
         self.since = imports.iter().map(|host| (host.clone(), since(host))).collect();
         self.form = form;
     }
@@ -118,12 +126,30 @@ struct Mesh {
     hosts: usize,
     /// No write fails.
     calm: bool,
+    /// istiod takes up to this long, and the proxies say when they have what was written.
+    slowest: Option<Duration>,
+    /// What they will say, and when.
+    said: Vec<(Duration, u64)>,
 }
 
 impl Mesh {
     fn new(dice: Dice) -> Self {
         let world = World::start(entry("lossless"), &objects());
-        Self { world, proxy: Proxy::new(), dice, garbage: None, hosts: 0, calm: false }
+        Self {
+            world,
+            proxy: Proxy::new(),
+            dice,
+            garbage: None,
+            hosts: 0,
+            calm: false,
+            slowest: None,
+            said: Vec::new(),
+        }
+    }
+
+    /// The same with an istiod of any slowness. Nobody forgets and no write fails there: who does not know what it wrote cannot ask for it.
+    fn slow(dice: Dice, slowest: Duration) -> Self {
+        Self { slowest: Some(slowest), calm: true, ..Self::new(dice) }
     }
 
     fn look(&mut self) {
@@ -139,21 +165,31 @@ impl Mesh {
                 self.garbage = None;
                 self.world.cluster.collect_garbage();
             }
+            self.say();
             self.look();
             self.world.hear();
             let changes = self.world.plan();
             for change in &changes {
+                let is_asked = self.slowest.is_some() && !self.world.state.proxies_of(change).is_empty();
+                self.proxy.delay = if is_asked { self.any_delay() } else { DEBOUNCE };
+                self.proxy.is_asked = is_asked;
                 let outcome = self.write(change);
                 if matches!(change, Change::DeleteFence { .. }) {
                     self.garbage.get_or_insert(self.world.now + Duration::from_millis(20));
                 }
                 self.look();
+                let version = version(&outcome);
                 self.world.finish(change, outcome);
+                if let Some(version) = version.filter(|_| is_asked) {
+                    self.word(version, Word::Asked);
+                    self.said.push((self.world.now + self.proxy.delay, version));
+                }
             }
             if !changes.is_empty() {
                 continue;
             }
-            let next = [self.world.state.next_alarm(), self.garbage].into_iter().flatten().min();
+            let said = self.said.iter().map(|(at, _)| *at).min();
+            let next = [self.world.state.next_alarm(), self.garbage, said].into_iter().flatten().min();
             match next.filter(|at| *at <= end) {
                 Some(at) => self.world.now = self.world.now.max(at),
                 None => {
@@ -163,6 +199,25 @@ impl Mesh {
             }
         }
         panic!("never at rest: {:?}", self.world.cluster.writes);
+    }
+
+    fn any_delay(&mut self) -> Duration {
+        let slowest = self.slowest.unwrap_or(DEBOUNCE).as_millis();
+        Duration::from_millis(self.dice.below(usize::try_from(slowest).unwrap()) as u64)
+    }
+
+    /// Lets the proxies say what is due.
+    fn say(&mut self) {
+        let now = self.world.now;
+        let (due, later) = std::mem::take(&mut self.said).into_iter().partition(|(at, _)| *at <= now);
+        self.said = later;
+        for (_, version) in due {
+            self.word(version, Word::Arrived);
+        }
+    }
+
+    fn word(&mut self, version: u64, word: Word) {
+        self.world.on(Event::Proxies { id: ObjectRef::new("default", "a"), version, word });
     }
 
     /// One write of twenty fails, and half of those were made all the same.
@@ -195,13 +250,14 @@ impl Mesh {
                 self.garbage = Some(self.world.now + Duration::from_millis(self.dice.below(60) as u64));
                 // Both watches are heard before a crash; what is deleted while nobody looks is Kubernetes' alone.
                 self.pass(Duration::from_millis(70));
-                self.calm = false;
+                self.calm = self.slowest.is_some();
             }
             10 => {
                 let label = [None, Some("true"), Some("false")][self.dice.below(3)];
                 self.world.put(mk_service("default", "a", label));
             }
-            _ => self.world.restart(),
+            _ if self.slowest.is_none() => self.world.restart(),
+            _ => {}
         }
     }
 
@@ -244,16 +300,42 @@ proptest! {
             let pause = Duration::from_millis(mesh.dice.below(pause) as u64);
             mesh.pass(pause);
         }
-        mesh.pass(Duration::from_secs(120));
-        mesh.look();
-        // It ends where one step would have led.
-        let fences = mesh.world.cluster.all(Kind::Fence).into_iter().cloned();
-        let routes = mesh.world.cluster.all(Kind::VirtualService).into_iter().cloned();
-        let service = mesh.world.cluster.get(Kind::Service, "default", "a").unwrap().clone();
-        let now: Vec<Value> = objects().into_iter().chain([service]).chain(fences).chain(routes).collect();
-        assert_eq!(spec(&mesh.world), spec(&World::start(entry("fastest"), &now)));
+        assert_ends_as_one_step_does(&mut mesh);
     }
 
+    #[test]
+    fn however_slow_istiod_is_no_cluster_comes_after_its_route_where_the_proxies_tell(seed in any::<u64>()) {
+        let mut dice = Dice(seed);
+        let slowest = [150, 1_000, 20_000][dice.below(3)];
+        let mut mesh = Mesh::slow(dice, Duration::from_millis(slowest));
+        for _ in 0..40 {
+            mesh.happens();
+            let pause = [3, 30, 200, 1500, 20_000][mesh.dice.below(5)];
+            let pause = Duration::from_millis(mesh.dice.below(pause) as u64);
+            mesh.pass(pause);
+        }
+        assert_ends_as_one_step_does(&mut mesh);
+    }
+}
+
+fn version(outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::Stored(Some(stored)) => match &**stored {
+            Object::Sidecar(sidecar) => Some(sidecar.version),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn assert_ends_as_one_step_does(mesh: &mut Mesh) {
+    mesh.pass(Duration::from_secs(300));
+    mesh.look();
+    let fences = mesh.world.cluster.all(Kind::Fence).into_iter().cloned();
+    let routes = mesh.world.cluster.all(Kind::VirtualService).into_iter().cloned();
+    let service = mesh.world.cluster.get(Kind::Service, "default", "a").unwrap().clone();
+    let now: Vec<Value> = objects().into_iter().chain([service]).chain(fences).chain(routes).collect();
+    assert_eq!(spec(&mesh.world), spec(&World::start(entry("fastest"), &now)));
 }
 
 proptest! {
@@ -300,6 +382,74 @@ fn a_switch_on_its_way_does_not_wait_for_the_status_of_later_news() {
         let waited = learned.values().map(|at| mesh.world.now - *at).max().unwrap_or_default();
         assert!(waited < Duration::from_millis(1500), "{waited:?}");
     }
+}
+
+#[test]
+fn a_host_is_routed_as_soon_as_the_proxies_have_its_cluster_and_not_before() {
+    let mut mesh = Mesh::new(Dice(1));
+    mesh.calm = true;
+    mesh.fence(&json!({"enable": true}));
+    mesh.world.settle_within(Duration::from_secs(20));
+    mesh.world.call(CALLER, "b:80");
+    // The status first, then the announcement.
+    let announced = loop {
+        mesh.world.hear();
+        let Some(change) = mesh.world.plan().pop() else {
+            mesh.world.now = mesh.world.state.next_alarm().unwrap();
+            continue;
+        };
+        let asked = mesh.world.state.proxies_of(&change);
+        let outcome = mesh.world.cluster.apply(&change);
+        let version = version(&outcome);
+        mesh.world.finish(&change, outcome);
+        if let Some(version) = version {
+            assert_eq!(asked, [CALLER.parse::<std::net::IpAddr>().unwrap()]);
+            break version;
+        }
+    };
+    mesh.word(announced, Word::Asked);
+    mesh.world.settle_within(Duration::from_secs(10));
+    let listeners = |mesh: &Mesh| spec(&mesh.world).unwrap()["egress"].as_array().unwrap().len();
+    assert_eq!(listeners(&mesh), 2, "announced");
+    mesh.word(announced - 1, Word::Arrived);
+    mesh.world.settle_within(Duration::from_secs(10));
+    assert_eq!(listeners(&mesh), 2, "an older form has arrived");
+    mesh.word(announced, Word::Arrived);
+    mesh.world.settle_within(Duration::ZERO);
+    assert_eq!(listeners(&mesh), 1, "routed at once");
+}
+
+#[test]
+fn proxies_that_never_say_that_they_have_it_hold_a_host_up_for_half_a_minute_at_most() {
+    let mut mesh = Mesh::new(Dice(1));
+    mesh.calm = true;
+    mesh.fence(&json!({"enable": true}));
+    mesh.world.settle_within(Duration::from_secs(20));
+    mesh.world.call(CALLER, "b:80");
+    mesh.world.settle_within(Duration::from_millis(100));
+    let announced = mesh.world.cluster.get(Kind::Sidecar, "default", "a").unwrap();
+    let announced = announced["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    mesh.word(announced, Word::Asked);
+    mesh.world.settle_within(Duration::from_secs(25));
+    assert_eq!(mesh.world.cluster.hosts("default", "a").len(), 2, "not routed");
+    mesh.world.settle_within(Duration::from_secs(10));
+    assert_eq!(mesh.world.cluster.hosts("default", "a").len(), 3, "routed");
+}
+
+#[test]
+fn what_is_announced_next_has_the_other_port_so_that_a_proxy_tells_the_two_apart() {
+    let mut mesh = Mesh::new(Dice(1));
+    mesh.calm = true;
+    mesh.fence(&json!({"enable": true}));
+    let mut ports = Vec::new();
+    for number in 0..4 {
+        mesh.world.settle_within(Duration::from_secs(20));
+        mesh.world.call(CALLER, &format!("h{number}.other.svc.cluster.local:80"));
+        mesh.world.settle_within(Duration::from_millis(100));
+        ports.push(spec(&mesh.world).unwrap()["egress"][0]["port"]["number"].clone());
+    }
+    // The first one had everything announced on the first port.
+    assert_eq!(ports, [15998, 15999, 15998, 15999]);
 }
 
 #[test]
@@ -407,7 +557,7 @@ fn a_farewell_that_is_refused_is_final() {
 fn without_stages_a_proxy_would_lose_requests() {
     // The watching proxy itself: what the fastest way does must not pass.
     let world = World::start(entry("fastest"), &objects());
-    let mut mesh = Mesh { world, proxy: Proxy::new(), dice: Dice(1), garbage: None, hosts: 0, calm: false };
+    let mut mesh = Mesh { world, ..Mesh::new(Dice(1)) };
     mesh.world.put(mk_fence("default", "a", json!({"enable": true})));
     let lost = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mesh.pass(Duration::from_secs(2))));
     assert!(lost.is_err(), "everything left in one step, and nobody noticed");

@@ -19,7 +19,7 @@ impl State {
             Farewell::To(form) => {
                 let labels = our_labels(sidecar);
                 let owner = sidecar.owner_uid.clone().filter(|uid| !uid.is_empty());
-                let change = widened(sidecar, &form, labels, owner, Some(sidecar.uid.clone()));
+                let change = self.widened(sidecar, &form, labels, owner, Some(sidecar.uid.clone()));
                 // Refused: then it goes as it is.
                 futile.allows(&change).then_some(Verdict::Write(change))
             }
@@ -47,7 +47,7 @@ impl State {
             let removed = self.find_removed(id, now.monotonic).filter(|sidecar| outlives(sidecar));
             let Some(removed) = removed else { return later };
             let form = Form::first(Form::of(&removed.spec).routed);
-            let change = widened(removed, &form, leaving_labels(removed), None, None);
+            let change = self.widened(removed, &form, leaving_labels(removed), None, None);
             return if futile.allows(&change) { Verdict::Write(change) } else { later };
         };
         if sidecar.owner_uid.is_none() || !outlives(sidecar) {
@@ -63,7 +63,7 @@ impl State {
             Farewell::Wait(_) => Form::of(&sidecar.spec),
             Farewell::To(form) => form,
         };
-        let change = widened(sidecar, &form, leaving_labels(sidecar), None, Some(sidecar.uid.clone()));
+        let change = self.widened(sidecar, &form, leaving_labels(sidecar), None, Some(sidecar.uid.clone()));
         if futile.allows(&change) { Verdict::Write(change) } else { later }
     }
 
@@ -73,24 +73,25 @@ impl State {
             Switching::Lossless => farewell(&Form::of(&sidecar.spec), &self.moment(&sidecar.id, now.monotonic)),
         }
     }
-}
 
-/// The Sidecar as it is, in another form.
-fn widened(
-    sidecar: &Sidecar,
-    form: &Form<'_>,
-    labels: Labels,
-    owner_uid: Option<String>,
-    uid: Option<String>,
-) -> Change {
-    let workload = sidecar.spec.workload_selector.clone().unwrap_or_default();
-    Change::ApplySidecar {
-        id: sidecar.id.clone(),
-        owner_uid,
-        labels,
-        spec: Box::new(sidecar_spec(form, &workload.labels)),
-        uid,
-        begins: false,
+    /// The Sidecar as it is, in another form.
+    fn widened(
+        &self,
+        sidecar: &Sidecar,
+        form: &Form<'_>,
+        labels: Labels,
+        owner_uid: Option<String>,
+        uid: Option<String>,
+    ) -> Change {
+        let workload = sidecar.spec.workload_selector.clone().unwrap_or_default();
+        Change::ApplySidecar {
+            id: sidecar.id.clone(),
+            owner_uid,
+            labels,
+            spec: Box::new(sidecar_spec(form, self.inert_port(&sidecar.id, form), &workload.labels)),
+            uid,
+            begins: false,
+        }
     }
 }
 

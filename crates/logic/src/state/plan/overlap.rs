@@ -133,7 +133,7 @@ impl State {
             id: fence.id.clone(),
             owner_uid: fence.uid.clone(),
             labels: sidecar_labels(fence),
-            spec: Box::new(sidecar_spec(&form, &workload)),
+            spec: Box::new(sidecar_spec(&form, self.inert_port(&fence.id, &form), &workload)),
             uid: sidecar.uid.clone(),
         })
     }

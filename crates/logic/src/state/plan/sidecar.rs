@@ -51,7 +51,7 @@ impl State {
         let hosts = desired_hosts(&self.settings, &fence.id, domains);
         let wanted: BTreeSet<&str> = hosts.iter().map(String::as_str).collect();
         let next = self.next(fence, sidecar, &wanted, &workload, now);
-        let change = apply(fence, sidecar, &next.form, &next.workload, next.begins);
+        let change = self.apply_sidecar(fence, sidecar, &next.form, &next.workload, next.begins);
         if is_as_desired(sidecar, fence, &change) {
             return next.wait.map_or(Verdict::Nothing, Verdict::Wait);
         }
@@ -63,7 +63,7 @@ impl State {
             return Verdict::Write(change);
         }
         // A stage that is refused or rewritten by somebody: better in one step than never.
-        let change = apply(fence, sidecar, &Form::settled(wanted), &workload, true);
+        let change = self.apply_sidecar(fence, sidecar, &Form::settled(wanted), &workload, true);
         if is_as_desired(sidecar, fence, &change) { Verdict::Nothing } else { futile.write(change) }
     }
 
@@ -113,16 +113,23 @@ impl State {
         // If more than the form differs, that counts like a switch.
         Next { form, workload: workload.clone(), begins: true, wait }
     }
-}
 
-fn apply(fence: &Fence, sidecar: Option<&Sidecar>, form: &Form<'_>, workload: &Labels, begins: bool) -> Change {
-    Change::ApplySidecar {
-        id: fence.id.clone(),
-        owner_uid: Some(fence.uid.clone()),
-        labels: sidecar_labels(fence),
-        spec: Box::new(sidecar_spec(form, workload)),
-        uid: sidecar.map(|sidecar| sidecar.uid.clone()),
-        begins,
+    fn apply_sidecar(
+        &self,
+        fence: &Fence,
+        sidecar: Option<&Sidecar>,
+        form: &Form<'_>,
+        workload: &Labels,
+        begins: bool,
+    ) -> Change {
+        Change::ApplySidecar {
+            id: fence.id.clone(),
+            owner_uid: Some(fence.uid.clone()),
+            labels: sidecar_labels(fence),
+            spec: Box::new(sidecar_spec(form, self.inert_port(&fence.id, form), workload)),
+            uid: sidecar.map(|sidecar| sidecar.uid.clone()),
+            begins,
+        }
     }
 }
 
