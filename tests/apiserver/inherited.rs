@@ -127,7 +127,8 @@ async fn a_namespace_that_is_made_again_begins_anew() {
         objects.delete(kind, "team", name).await;
     }
     eventually("nothing of it is left", DEADLINE, || async {
-        let (fence, sidecar) = (objects.find("ServiceFence", "team", "mine").await, objects.find("Sidecar", "team", "mine").await);
+        let (fence, sidecar) =
+            (objects.find("ServiceFence", "team", "mine").await, objects.find("Sidecar", "team", "mine").await);
         if fence.is_none() && sidecar.is_none() { Ok(()) } else { Err((fence, sidecar, controller.log())) }
     })
     .await;

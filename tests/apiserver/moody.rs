@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -32,7 +32,7 @@ use crate::support::waiting::eventually;
 const MINE: &str = "10.244.0.30";
 const HOSTS: usize = 12;
 /// How many times each mood has to be met.
-const MET: u64 = 3;
+const MET: u64 = 2;
 
 type Answer = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
 
@@ -48,6 +48,7 @@ const MOODS: [(&str, u16, &str); 5] = [
 /// What it does next, by a number that is always the same.
 struct Moods {
     dice: AtomicU64,
+    refused_writes: AtomicUsize,
     met: std::sync::Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -56,6 +57,15 @@ impl Moods {
         let step = |dice: u64| dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let dice = self.dice.fetch_update(Relaxed, Relaxed, |dice| Some(step(dice))).unwrap_or_else(|dice| dice);
         (dice >> 33) % limit
+    }
+
+    /// Writes meet one mood after the other; nobody is in conflict who only reads.
+    fn next(&self, is_write: bool) -> (&'static str, u16, &'static str) {
+        let [_, others @ ..] = MOODS;
+        if is_write {
+            return MOODS[self.refused_writes.fetch_add(1, Relaxed) % MOODS.len()];
+        }
+        others[usize::try_from(self.below(4)).unwrap_or_default()]
     }
 
     fn meets(&self, mood: &'static str) {
@@ -87,7 +97,11 @@ impl Moody {
         });
         let kubeconfig = cluster.folder().join("moody.kubeconfig");
         std::fs::write(&kubeconfig, written.to_string()).unwrap();
-        let moods = Arc::new(Moods { dice: AtomicU64::new(42), met: std::sync::Mutex::default() });
+        let moods = Arc::new(Moods {
+            dice: AtomicU64::new(42),
+            refused_writes: AtomicUsize::new(0),
+            met: std::sync::Mutex::default(),
+        });
         let mut serving = JoinSet::new();
         let asked = moods.clone();
         serving.spawn(async move {
@@ -96,11 +110,10 @@ impl Moody {
                 let (client, moods) = (client.clone(), asked.clone());
                 let serve = service_fn(move |request| answer(client.clone(), moods.clone(), request));
                 connections.spawn(async move {
-                    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve);
-                    if let Err(error) = served.await {
-                        // A watch that was broken off, or a client that has gone.
-                        eprintln!("the moody API server: {error}");
-                    }
+                    let served =
+                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve);
+                    // A watch that was broken off, or a client that has gone.
+                    drop(served.await);
                 });
             }
         });
@@ -118,12 +131,9 @@ async fn answer(client: Client, moods: Arc<Moods>, request: Request<Incoming>) -
         tokio::time::sleep(Duration::from_millis(moods.below(400))).await;
     }
     if moods.below(3) == 0 {
-        let (mood, code, reason) = MOODS[usize::try_from(moods.below(5)).unwrap_or_default()];
-        // Nobody is in conflict who only reads.
-        if code != 409 || request.method() != Method::GET {
-            moods.meets(mood);
-            return Ok(refusal(code, reason));
-        }
+        let (mood, code, reason) = moods.next(request.method() != Method::GET);
+        moods.meets(mood);
+        return Ok(refusal(code, reason));
     }
     Ok(passed(client, request).await.unwrap_or_else(|error| {
         eprintln!("the API server behind it: {error}");
@@ -164,9 +174,9 @@ async fn passed(client: Client, request: Request<Incoming>) -> anyhow::Result<An
     head.uri = path.parse()?;
     let body = body.collect().await?.to_bytes();
     let answer = client.send(Request::from_parts(head, Body::from(body))).await?;
-    Ok(answer.map(|body| body.into_data_stream().map_ok(hyper::body::Frame::data).map_err(anyhow::Error::from)).map(
-        |frames| StreamBody::new(frames).boxed_unsync(),
-    ))
+    Ok(answer
+        .map(|body| body.into_data_stream().map_ok(hyper::body::Frame::data).map_err(anyhow::Error::from))
+        .map(|frames| StreamBody::new(frames).boxed_unsync()))
 }
 
 fn status(code: u16, reason: &str) -> serde_json::Value {

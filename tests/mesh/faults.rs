@@ -102,7 +102,9 @@ impl<'a> Faults<'a> {
         let other = self.new_host();
         self.call(&other).await;
         self.all_is_learned("istiod was killed").await;
-        self.testbed.kubectl(&["-n", "istio-system", "rollout", "status", "deployment/istiod", "--timeout=120s"]).unwrap();
+        self.testbed
+            .kubectl(&["-n", "istio-system", "rollout", "status", "deployment/istiod", "--timeout=120s"])
+            .unwrap();
         for host in [host, other] {
             self.direct(&host).await;
         }
@@ -257,7 +259,8 @@ impl<'a> Faults<'a> {
 
     /// One request, which must be answered.
     async fn call(&self, host: &str) {
-        let answer = self.caller.ask(&format!("/fetch?url=http://{host}:9080/")).await.expect("the application answers");
+        let answer =
+            self.caller.ask(&format!("/fetch?url=http://{host}:9080/")).await.expect("the application answers");
         assert_eq!(answer["status"], 200, "{answer:#}");
     }
 
@@ -272,7 +275,8 @@ impl<'a> Faults<'a> {
     }
 
     async fn all_is_learned(&self, when: &str) {
-        eventually(&format!("{when}: everything called is in the Sidecar"), SOON, || async { self.has_learned() }).await;
+        eventually(&format!("{when}: everything called is in the Sidecar"), SOON, || async { self.has_learned() })
+            .await;
     }
 
     async fn all_is_learned_while_it_is_called(&self, when: &str, host: &str) {
@@ -314,7 +318,8 @@ impl<'a> Faults<'a> {
         let mut row = json!({"fault": fault, "seconds": loads.began.elapsed().as_secs()});
         for (way, load) in [("direct", loads.direct), ("fallback", loads.fallback)] {
             let result = self.caller.stop_load(&load).await;
-            row[way] = json!({"sent": result["sent"], "failed": result["failed_count"], "slowest_ms": result["max_ms"]});
+            row[way] =
+                json!({"sent": result["sent"], "failed": result["failed_count"], "slowest_ms": result["max_ms"]});
             println!("{fault}, {way}: {}", row[way]);
             let failed = result["failed"].as_array().cloned().unwrap_or_default();
             assert!(failed.is_empty() || way == may_lose, "{fault}, {way}: {failed:?}");

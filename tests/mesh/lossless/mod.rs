@@ -115,8 +115,8 @@ fn keep(plan: &Plan, report: &[(&str, Tally)]) {
     let istiod = if plan.istiod.is_empty() { "as it is" } else { &plan.istiod };
     let text = json!({"istiod": istiod, "callers": plan.callers, "requests_each_second": plan.rate, "ways": ways});
     let folder = repository().join("target/mesh-report");
-    let name = if plan.istiod.is_empty() { "switches.json".to_owned() } else { format!("switches-{}.json", plan.istiod) };
-    let kept =
-        std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join(name), format!("{text:#}\n")));
+    let name =
+        if plan.istiod.is_empty() { "switches.json".to_owned() } else { format!("switches-{}.json", plan.istiod) };
+    let kept = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join(name), format!("{text:#}\n")));
     kept.expect("the report is kept");
 }

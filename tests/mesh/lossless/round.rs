@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(120);
 /// Callers do not switch at the same moment, but within this of one another.
 const SPREAD: Duration = Duration::from_millis(400);
 /// Of so many callers one is probed closely for its time to direct.
-const PROBED: usize = 8;
+const PROBED: usize = 6;
 
 /// When each caller began a kind of switch.
 struct Wave {
@@ -44,7 +44,8 @@ impl Callers<'_> {
     /// A switch does not come to its end.
     pub async fn round(&self, boot: &Value, rate: u32, istiod: &Istiod<'_>, tally: &mut Tally) {
         let each = f64::from(rate) / (self.all.len() * HOSTS.len()) as f64;
-        let mut loads: Vec<Vec<Load>> = join_all(self.all.iter().map(|caller| loads(caller, &["a", "b", "e"], each))).await;
+        let mut loads: Vec<Vec<Load>> =
+            join_all(self.all.iter().map(|caller| loads(caller, &["a", "b", "e"], each))).await;
         tokio::time::sleep(istiod.pushes_within).await;
         let mut waves = Vec::new();
 

@@ -61,7 +61,9 @@ impl Tally {
         let kinds: Vec<String> = self
             .kinds
             .iter()
-            .map(|kind| format!("{} {}/{} ({} of {})", kind.name, kind.with_loss, kind.switches, kind.lost, kind.requests))
+            .map(|kind| {
+                format!("{} {}/{} ({} of {})", kind.name, kind.with_loss, kind.switches, kind.lost, kind.requests)
+            })
             .collect();
         let (p50, p99) = self.quantiles();
         format!(

@@ -10,8 +10,7 @@ pub const PATH: &str = "/stats/prometheus?filter=listener_manager.listener_added
 /// Listeners that came, since the proxy started.
 const ADDED: &str = "envoy_listener_manager_listener_added";
 /// What is known and not ready yet.
-const WARMING: [&str; 2] =
-    ["envoy_cluster_manager_warming_clusters", "envoy_listener_manager_total_listeners_warming"];
+const WARMING: [&str; 2] = ["envoy_cluster_manager_warming_clusters", "envoy_listener_manager_total_listeners_warming"];
 
 /// What a proxy said at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -135,16 +135,7 @@ struct Mesh {
 impl Mesh {
     fn new(dice: Dice) -> Self {
         let world = World::start(entry("lossless"), &objects());
-        Self {
-            world,
-            proxy: Proxy::new(),
-            dice,
-            garbage: None,
-            hosts: 0,
-            calm: false,
-            slowest: None,
-            said: Vec::new(),
-        }
+        Self { world, proxy: Proxy::new(), dice, garbage: None, hosts: 0, calm: false, slowest: None, said: Vec::new() }
     }
 
     /// The same with an istiod of any slowness. Nobody forgets and no write fails there: who does not know what it wrote cannot ask for it.
