@@ -134,7 +134,7 @@ impl Callers<'_> {
             known.push(load);
             if let Some(probed) = probed {
                 assert_eq!(probed["reached"], true, "{probed:#}");
-                tally.to_direct(probed["start_ms"].as_f64().unwrap_or_default());
+                tally.was_direct_after(probed["start_ms"].as_f64().unwrap_or_default());
                 known.push(Load { began, requests: Requests::Ended(probed) });
             }
         }

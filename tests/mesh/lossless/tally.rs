@@ -48,7 +48,7 @@ impl Tally {
     }
 
     /// From the first request for a new host to the first direct one.
-    pub fn to_direct(&mut self, milliseconds: f64) {
+    pub fn was_direct_after(&mut self, milliseconds: f64) {
         self.to_direct.push(milliseconds);
     }
 
