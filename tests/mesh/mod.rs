@@ -1,12 +1,13 @@
 //! Owns the views of the whole on a real mesh: a real Kubernetes, istiod and Envoy from the testbed.
 //! Never looks inside the product: what is asserted is what kubectl, an access log or a called pod shows.
 //! Next: `story` for the seed's example, `lossless` for every kind of switch under load, `identity` for who called, `policy` for who is
-//! allowed, `switch` for the time to direct, `routes` for destinations behind destinations, `kill` for a controller that dies, `streams` for
+//! allowed, `switch` for the time to direct, `routes` for destinations behind destinations, `kill` for a controller that dies, `faults` for everything else that breaks, `streams` for
 //! requests that outlast a switch, `operator` for the seed's
 //! SlimeBoots in a mesh that is `operated`,
 //! `fallback` for what no route matches, `gateway` for calls from outside, `ways` for installing and removing it as users do.
 
 mod fallback;
+mod faults;
 mod gateway;
 mod identity;
 mod install;
