@@ -56,6 +56,29 @@ struct Faults<'a> {
     report: Vec<Value>,
 }
 
+/// The API server's process, stopped; it goes on when this is dropped.
+struct Stopped {
+    pid: String,
+}
+
+impl Stopped {
+    fn apiserver() -> Self {
+        let status = script(&["status"]);
+        let line = status.lines().find_map(|line| line.strip_prefix("kube-apiserver")).expect("the API server's line");
+        let pid = line.trim().strip_prefix("pid ").expect("its process").to_owned();
+        run("kill", &["-STOP", &pid]).expect("it stops");
+        Self { pid }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if let Err(error) = run("kill", &["-CONT", &self.pid]) {
+            eprintln!("the API server is still stopped: {error}");
+        }
+    }
+}
+
 /// Two loads under a fault.
 struct Loads {
     direct: String,
@@ -143,11 +166,11 @@ impl<'a> Faults<'a> {
     /// Nothing can be written and no watch says anything; traffic goes on, and what is called is learned.
     async fn the_api_server_hangs(&mut self) {
         let loads = self.loads().await;
-        self.signal_apiserver("STOP");
+        let stopped = Stopped::apiserver();
         let host = self.new_host();
         self.call(&host).await;
         tokio::time::sleep(self.lasts.min(Duration::from_secs(12))).await;
-        self.signal_apiserver("CONT");
+        drop(stopped);
         self.all_is_learned("the API server hung").await;
         self.direct(&host).await;
         self.ends("the API server hangs", loads).await;
@@ -347,13 +370,6 @@ impl<'a> Faults<'a> {
             Ok(())
         })
         .await;
-    }
-
-    fn signal_apiserver(&self, signal: &str) {
-        let pid = script(&["status"]);
-        let pid = pid.lines().find_map(|line| line.strip_prefix("kube-apiserver")).expect("the API server's line");
-        let pid = pid.trim().strip_prefix("pid ").expect("its process");
-        run("kill", &[&format!("-{signal}"), pid]).expect("the signal");
     }
 
     fn end(&self) {

@@ -28,9 +28,11 @@ const MISSING: u32 = 3;
 const SILENCE: Duration = Duration::from_secs(60);
 /// Silent ones that are remembered.
 const REMEMBERED: usize = 10_000;
-/// Between two questions at least, and times as long as the answers took: a proxy with many statistics is not kept busy.
+/// Between two questions at least, and times as long as the answers took, first and later on: a proxy with many statistics is not kept busy.
 const PAUSE: Duration = Duration::from_millis(10);
-const PAUSE_FOR_ANSWER: u32 = 8;
+const PAUSE_FOR_ANSWER: (u32, u32) = (2, 8);
+/// Pushes take this long at most where nothing is slow.
+const SOON: Duration = Duration::from_millis(500);
 const PAUSE_AT_MOST: Duration = Duration::from_millis(500);
 /// Nobody is asked for longer than this.
 const AT_MOST: Duration = Duration::from_secs(30);
@@ -110,7 +112,8 @@ impl Proxies {
             let begun = Instant::now();
             let answers = readings.iter().map(|(address, _)| self.ask(*address, ANSWER));
             let answers = join_all(answers).await;
-            pause = (begun.elapsed() * PAUSE_FOR_ANSWER).min(PAUSE_AT_MOST);
+            let times = if start.elapsed() < SOON { PAUSE_FOR_ANSWER.0 } else { PAUSE_FOR_ANSWER.1 };
+            pause = (begun.elapsed() * times).min(PAUSE_AT_MOST);
             let mut answers = answers.into_iter();
             readings.retain(|(address, earlier)| match answers.next().flatten() {
                 Some(reading) if reading.is_after(earlier) => {
