@@ -5,9 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::super::testbed::{Testbed, script};
 
 const ISTIOD: [&str; 4] = ["-n", "istio-system", "deployment/istiod", "--timeout=180s"];
+/// Its container in the Deployment.
+const CONTAINER: &str = "/spec/template/spec/containers/0";
 /// Where it is stopped, how long it hangs and how long it then runs.
 const HANGS: Duration = Duration::from_secs(2);
 const RUNS: Duration = Duration::from_millis(1500);
@@ -15,8 +19,8 @@ const RUNS: Duration = Duration::from_millis(1500);
 /// istiod as it was made; as it was when this is dropped.
 pub struct Istiod<'a> {
     testbed: &'a Testbed,
-    /// Variables and limits that were set.
-    changed: bool,
+    /// Its variables and resources as they were, if they were changed.
+    before: Option<Value>,
     /// How long the last change of a switch may be on its way.
     pub pushes_within: Duration,
     stopping: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
@@ -28,7 +32,7 @@ impl<'a> Istiod<'a> {
     /// # Panics
     /// It does not run like that, or `how` is something else.
     pub fn made(testbed: &'a Testbed, how: &str) -> Self {
-        let mut made = Self { testbed, changed: false, pushes_within: Duration::from_millis(500), stopping: None };
+        let mut made = Self { testbed, before: None, pushes_within: Duration::from_millis(500), stopping: None };
         match how.split_once('-').unwrap_or((how, "")) {
             ("", "") => {}
             ("debounce", after) => {
@@ -51,7 +55,10 @@ impl<'a> Istiod<'a> {
     }
 
     fn set(&mut self, variable: &str, share: Option<&str>) {
-        self.changed = true;
+        let deployment = self.testbed.get(&["deployment", "istiod", ISTIOD[0], ISTIOD[1]]).expect("istiod");
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let keep = |key: &str| json!({"op": "replace", "path": format!("{CONTAINER}/{key}"), "value": container[key]});
+        self.before = Some(json!([keep("env"), keep("resources")]));
         let deployment = ISTIOD[2];
         self.testbed.kubectl(&["set", "env", ISTIOD[0], ISTIOD[1], deployment, variable]).expect("istiod's variables");
         if let Some(share) = share {
@@ -91,14 +98,9 @@ impl Drop for Istiod<'_> {
                 eprintln!("istiod may still be stopped");
             }
         }
-        if !self.changed {
-            return;
-        }
-        let back = [
-            &["set", "env", ISTIOD[0], ISTIOD[1], ISTIOD[2], "PILOT_DEBOUNCE_AFTER-", "PILOT_PUSH_THROTTLE-"][..],
-            &["set", "resources", ISTIOD[0], ISTIOD[1], ISTIOD[2], "--limits=cpu=0"],
-        ];
-        for failed in back.into_iter().filter_map(|arguments| self.testbed.kubectl(arguments).err()) {
+        let Some(before) = self.before.take() else { return };
+        let patch = ["patch", ISTIOD[0], ISTIOD[1], ISTIOD[2], "--type=json", "-p", &before.to_string()];
+        if let Err(failed) = self.testbed.kubectl(&patch) {
             eprintln!("making istiod as it was: {failed}");
         }
         self.rolled();
