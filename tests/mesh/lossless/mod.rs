@@ -41,7 +41,7 @@ impl Plan {
             callers: number("SWITCHES_CALLERS", 4),
             rounds: number("SWITCHES_ROUNDS", 1),
             one_step_rounds: number("SWITCHES_ONE_STEP_ROUNDS", 5),
-            rate: number("SWITCHES_RATE", 500),
+            rate: number("SWITCHES_RATE", 240),
             istiod: var("SWITCHES_ISTIOD").unwrap_or_default(),
         }
     }
