@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Leave out all but ours and Envoy.
     #[arg(long)]
     two: bool,
+    /// Fail if ours answers less than so many times as many requests in a CPU-second as Envoy, in any row.
+    #[arg(long)]
+    at_least: Option<f64>,
     /// Where the JSON goes.
     #[arg(long)]
     json: PathBuf,
@@ -57,7 +60,11 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut measured = Vec::new();
     let rows = Row::all()
         .into_iter()
-        .filter(|row| arguments.only.iter().all(|word| row.name().contains(word)));
+        .filter(|row| {
+            let name = row.name();
+            let words: Vec<&str> = name.split([' ', ',']).collect();
+            arguments.only.iter().all(|word| words.contains(&word.as_str()))
+        });
     for row in rows {
         eprintln!("{}", row.name());
         measured.push(of_row(arguments, row).await.with_context(|| row.name())?);
@@ -67,6 +74,17 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.markdown {
         Some(path) => std::fs::write(path, text)?,
         None => print!("{text}"),
+    }
+    let Some(least) = arguments.at_least else {
+        return Ok(());
+    };
+    for row in &measured {
+        let ratio = report::to_envoy(row).context("no ratio without both")?;
+        ensure!(
+            ratio >= least,
+            "{}: {ratio:.2} times Envoy's requests per CPU-second, at least {least} expected",
+            row.name
+        );
     }
     Ok(())
 }

@@ -66,6 +66,18 @@ pub fn markdown(rows: &[RowMeasured]) -> String {
     text
 }
 
+/// Requests per CPU-second, ours divided by Envoy's: the median of the rounds.
+pub fn to_envoy(row: &RowMeasured) -> Option<f64> {
+    let of = |peer: Peer| row.peers.iter().find(|measured| measured.peer == peer);
+    let (ours, envoy) = (of(Peer::Ours)?, of(Peer::Envoy)?);
+    let ratios = ours
+        .rounds
+        .iter()
+        .zip(&envoy.rounds)
+        .map(|(ours, envoy)| per_cpu_second(ours) / per_cpu_second(envoy));
+    Some(Spread::of(ratios).median)
+}
+
 /// Ours against Envoy, round by round: medians of the ratios.
 fn aims(text: &mut String, rows: &[RowMeasured]) -> std::fmt::Result {
     writeln!(
