@@ -76,6 +76,8 @@ open_space() {
     if [ -f "$root/$CGROUP/cpuset.cpus" ] && [ -f "$root/cpuset.mems" ]; then
       cat "$root/cpuset.cpus" >"$root/$CGROUP/cpuset.cpus"; cat "$root/cpuset.mems" >"$root/$CGROUP/cpuset.mems"
     fi
+    # All pods together would get what one compiler gets: they are as many as eight of them.
+    if [ -f "$root/$CGROUP/cpu.shares" ]; then echo 8192 >"$root/$CGROUP/cpu.shares" || say "its pods have the share of a single process"; fi
   done
   # Routes inside: to the pods and, because the kernel wants a route before iptables can redirect, to the Services. No default
   # route: nothing leaves this machine.
