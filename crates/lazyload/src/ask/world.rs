@@ -84,8 +84,10 @@ fn state(settings: Settings, objects: Vec<Object>, now: Now) -> (State, Vec<Stri
 async fn settings_of_the_cluster(client: &Client) -> anyhow::Result<(Settings, Vec<String>)> {
     let params = ListParams::default().labels(names::SLIME_BOOT_LABEL);
     let maps = Api::<ConfigMap>::all(client.clone()).list(&params).await;
-    let maps =
-        maps.context("failed to list ConfigMaps, to find the controller's settings: give them by --config FILE")?;
+    let maps = match maps {
+        Err(kube::Error::Api(status)) if status.code == 403 => return defaults("you may not list ConfigMaps"),
+        maps => maps.context("failed to list ConfigMaps, to find the controller's settings")?,
+    };
     let of_controllers: Vec<&ConfigMap> = maps
         .items
         .iter()
@@ -101,16 +103,7 @@ async fn settings_of_the_cluster(client: &Client) -> anyhow::Result<(Settings, V
             let resolved = resolve(&entry, &context).with_context(|| format!("ConfigMap {name}"))?;
             Ok((resolved.settings, resolved.warnings))
         }
-        [] => {
-            let resolved = resolve(&serde_json::Value::Null, &Context::default())?;
-            Ok((
-                resolved.settings,
-                vec![
-                    "no SlimeBoot's controller was found: taking its default settings (--config FILE gives others)"
-                        .to_owned(),
-                ],
-            ))
-        }
+        [] => defaults("no SlimeBoot's controller was found"),
         several => {
             let names: Vec<String> = several
                 .iter()
@@ -123,4 +116,10 @@ async fn settings_of_the_cluster(client: &Client) -> anyhow::Result<(Settings, V
             .into())
         }
     }
+}
+
+fn defaults(why: &str) -> anyhow::Result<(Settings, Vec<String>)> {
+    let resolved = resolve(&serde_json::Value::Null, &Context::default())?;
+    let remark = format!("{why}: taking the controller's default settings (--config FILE gives others)");
+    Ok((resolved.settings, vec![remark]))
 }

@@ -1,17 +1,13 @@
 //! What would make a host's answer another one.
 
 use super::Way;
-use crate::fence::completion::service_of_host;
+use crate::fence::completion::possible_service;
 use crate::fence::scope::has_fallback;
 use crate::state::State;
 use crate::types::Fence;
 
 impl State {
     pub(super) fn advice(&self, fence: &Fence, has_sidecar: bool, host: &str, way: Way) -> Vec<String> {
-        let ports = || {
-            let ports: Vec<String> = self.settings.wormhole_ports.iter().map(ToString::to_string).collect();
-            ports.join(", ")
-        };
         match way {
             Way::Direct if !has_sidecar => {
                 let why = if !fence.spec.enable {
@@ -31,21 +27,25 @@ impl State {
                 "no Service, ServiceEntry or route of the mesh has the host {host}, so a Sidecar could not let it in: declare a ServiceEntry for it, \
                  or leave it to the global-sidecar"
             )],
-            Way::Fallback => {
-                let mut advice = vec![format!(
-                    "the first HTTP call on a port of general.wormholePort ({}) is served by the global-sidecar and brings it in",
-                    ports()
-                )];
-                let in_namespace = service_of_host(host).filter(|service| self.index.find_service(service).is_none());
-                if let Some(service) = in_namespace {
-                    advice.push(format!("there is no Service {service} now"));
-                }
-                advice.push(format!(
-                    "to have it before any call: kubectl -n {} patch servicefence {} --type merge -p '{{\"spec\":{{\"host\":{{\"{host}\":{{}}}}}}}}'",
-                    fence.id.namespace, fence.id.name
-                ));
-                advice
-            }
+            Way::Fallback => self.on_fallback(fence, host),
         }
+    }
+
+    fn on_fallback(&self, fence: &Fence, host: &str) -> Vec<String> {
+        let ports: Vec<String> = self.settings.wormhole_ports.iter().map(ToString::to_string).collect();
+        let ports = if ports.is_empty() { String::new() } else { format!(" ({})", ports.join(", ")) };
+        let mut advice = Vec::new();
+        let service = possible_service(host, &fence.id.namespace);
+        if let Some(service) = service.filter(|service| self.index.find_service(service).is_none()) {
+            advice.push(format!("there is no Service {service} now"));
+        }
+        advice.push(format!(
+            "the first HTTP call on a port of general.wormholePort{ports} is served by the global-sidecar and brings it in"
+        ));
+        advice.push(format!(
+            "to have it before any call: kubectl -n {} patch servicefence {} --type merge -p '{{\"spec\":{{\"host\":{{\"{host}\":{{}}}}}}}}'",
+            fence.id.namespace, fence.id.name
+        ));
+        advice
     }
 }

@@ -104,7 +104,8 @@ fn a_host_that_is_not_there_says_what_would_bring_it_in() {
     assert_eq!(ask(&state, "productpage", "x.example").way, Way::External);
     let unknown = ask(&state, "productpage", "gone");
     assert_eq!((unknown.way, unknown.causes.len()), (Way::Fallback, 0));
-    assert!(unknown.advice[0].contains("wormholePort (9080)"), "{:?}", unknown.advice);
+    assert_eq!(unknown.advice[0], "there is no Service default/gone now");
+    assert!(unknown.advice[1].contains("wormholePort (9080)"), "{:?}", unknown.advice);
     assert!(
         unknown.advice.iter().any(|advice| advice.contains("patch servicefence productpage")),
         "{:?}",
