@@ -66,6 +66,12 @@ async fn status_explain_graph_and_export_tell_what_is_in_the_cluster() {
         "{said}"
     );
 
+    let (code, said) = ask(&cluster, &["analyze", "-o", "json"]);
+    let findings: Value = serde_json::from_str(&said).unwrap();
+    let codes: Vec<&Value> = findings.as_array().unwrap().iter().map(|finding| &finding["code"]).collect();
+    // Nobody has installed a global-sidecar here, and there are no pods.
+    assert_eq!((code, codes), (1, vec![&json!("LZ001"), &json!("LZ104")]), "{said}");
+
     let (code, said) = ask(&cluster, &["status", "nobody"]);
     assert_eq!((code, said.as_str()), (1, "lazyload: no ServiceFence nobody: `lazyload status` lists them\n"));
 }

@@ -43,6 +43,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Tell why a workload sees a host, or does not, and what would change that.
     Explain(ExplainArgs),
+    /// Tell what is wrong with fences and what they need, with what to do.
+    Analyze(AnalyzeArgs),
     /// Tell who calls whom, as text or as a drawing.
     Graph(GraphArgs),
     /// Print fences with what they have learned, or Sidecars, as YAML to keep.
@@ -212,6 +214,25 @@ pub struct ExplainArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
+
+/// Arguments of `lazyload analyze`.
+#[derive(Debug, Args)]
+#[command(after_help = ANALYZE_HELP)]
+pub struct AnalyzeArgs {
+    /// Where to ask.
+    #[command(flatten)]
+    pub source: Source,
+    /// The controller's settings, one module entry of a SlimeBoot, instead of those that are found.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How it is printed; wide adds what to do.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+const ANALYZE_HELP: &str = "\
+Exit code 1 if there is a finding of severity error. Codes never change their meaning.
+It needs no controller: what is asked is what the API server, or the folder, has.";
 
 const EXPLAIN_HELP: &str = "\
 Exit code 1 if the workload's proxy has no route to HOST now.

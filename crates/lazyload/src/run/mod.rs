@@ -2,6 +2,7 @@
 //! Never decides and never parses: it wires the verb folders to the decisions and waits for the end.
 //! Next: the command that interests you.
 
+mod analyze;
 mod boot;
 mod controller;
 mod crds;
@@ -37,6 +38,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Uninstall(args) => block_on(uninstall::run(args)),
         Command::Render(args) => render::run(&args),
         Command::Status(args) => block_on(status::run(args)),
+        Command::Analyze(args) => block_on(analyze::run(args)),
         Command::Explain(args) => block_on(explain::run(args)),
         Command::Graph(args) => block_on(graph::run(args)),
         Command::Export(args) => block_on(export::run(args)),

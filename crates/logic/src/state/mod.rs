@@ -5,6 +5,7 @@
 //! for fences of a pod label, `reload` for settings that change.
 
 mod affected;
+pub mod analyze;
 mod change;
 pub mod explain;
 mod interests;

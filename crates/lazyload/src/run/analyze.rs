@@ -1,0 +1,85 @@
+//! `lazyload analyze`: what is wrong, and what to do.
+
+use std::io::Write;
+
+use anyhow::bail;
+use lazyload_logic::state::analyze::{Finding, Severity};
+
+use crate::ask::{World, table, world};
+use crate::cli::{AnalyzeArgs, Output};
+use crate::documents;
+
+/// Prints the findings.
+///
+/// # Errors
+/// What it needs cannot be fetched; something is wrong that fails requests.
+pub async fn run(args: AnalyzeArgs) -> anyhow::Result<()> {
+    let World { state, remarks, unix_seconds } = world(args.source.mesh.as_deref(), args.config.as_deref()).await?;
+    for remark in remarks {
+        writeln!(std::io::stderr(), "lazyload: {remark}")?;
+    }
+    let mut findings = state.analyze(unix_seconds);
+    if let Some(namespace) = &args.source.namespace {
+        findings.retain(|finding| finding.object.contains(&format!(" {namespace}/")));
+    }
+    let text = match args.output {
+        Output::Json => serde_json::to_string_pretty(&findings)? + "\n",
+        Output::Yaml => documents::write(&[serde_json::to_value(&findings)?])?,
+        output => told(&findings, output == Output::Wide)?,
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
+        0 => Ok(()),
+        1 => bail!("1 error was found"),
+        several => bail!("{several} errors were found"),
+    }
+}
+
+fn told(findings: &[Finding], wide: bool) -> std::io::Result<String> {
+    if findings.is_empty() {
+        return Ok("Nothing is wrong.\n".to_owned());
+    }
+    let mut header = vec!["SEVERITY", "CODE", "OBJECT", "WHAT"];
+    if wide {
+        header.push("WHAT TO DO");
+    }
+    let rows: Vec<Vec<String>> = findings
+        .iter()
+        .map(|finding| {
+            let mut cells = vec![
+                finding.severity.name().to_owned(),
+                finding.code.name().to_owned(),
+                finding.object.clone(),
+                finding.message.clone(),
+            ];
+            if wide {
+                cells.push(finding.remedy.clone());
+            }
+            cells
+        })
+        .collect();
+    table(&header, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use lazyload_logic::state::analyze::Code;
+
+    use super::*;
+
+    #[test]
+    fn findings_are_told_in_columns_and_none_in_a_sentence() {
+        let finding = Finding {
+            severity: Severity::Error,
+            code: Code::ForeignSidecar,
+            object: "ServiceFence default/a".into(),
+            message: "what".into(),
+            remedy: "do".into(),
+        };
+        assert_eq!(
+            told(&[finding], true).unwrap(),
+            "SEVERITY   CODE    OBJECT                   WHAT   WHAT TO DO\nerror      LZ101   ServiceFence default/a   what   do\n"
+        );
+        assert_eq!(told(&[], false).unwrap(), "Nothing is wrong.\n");
+    }
+}

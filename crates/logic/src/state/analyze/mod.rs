@@ -1,0 +1,124 @@
+//! Owns what is wrong, or will be, in a mesh with fences: findings with a code that stays, what it means and what to do.
+//! Never changes anything; conditions of fences tell the same while a controller runs, this needs none.
+//! Next: `fences` for each fence, `mesh` for what they have in common. The codes are explained in docs/reference/findings.md.
+
+mod fences;
+mod mesh;
+
+use serde::Serialize;
+
+use super::State;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is; scripts may rely on it.
+    pub code: Code,
+    /// The object that it is about, `KIND NAMESPACE/NAME`.
+    pub object: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// How bad something is, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Requests fail, or will, or a fence has no effect.
+    Error,
+    /// Something is not as its user thinks.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+impl Severity {
+    /// One word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident;)+) => {
+        /// What is found. A code never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $code)] $name,)+
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// As it is printed.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// There are fences, and no global-sidecar serves what they hide.
+    NoGlobalSidecar = "LZ001", Error;
+    /// A setting cannot be used and is left out.
+    BadSetting = "LZ002", Warning;
+    /// A Service should have a fence, and has none.
+    NotFenced = "LZ003", Warning;
+    /// A Sidecar of the fence's name is somebody else's.
+    ForeignSidecar = "LZ101", Error;
+    /// Another Sidecar selects the same pods.
+    RivalSidecar = "LZ102", Error;
+    /// The pods of the fence are not known.
+    UnknownPods = "LZ103", Error;
+    /// No pod is selected.
+    NoPods = "LZ104", Info;
+    /// The fence is outside of the namespaces that a global-sidecar serves.
+    WithoutFallback = "LZ105", Error;
+    /// Part of the spec cannot be used.
+    BadSpec = "LZ106", Warning;
+    /// A dependency that should be in the Sidecar is not.
+    Missing = "LZ107", Warning;
+    /// Hosts that the mesh does not know go through the global-sidecar for good.
+    External = "LZ108", Info;
+    /// The first call of a host may be denied.
+    FirstCallsDenied = "LZ109", Warning;
+    /// A fence that is switched off.
+    Disabled = "LZ110", Info;
+}
+
+impl State {
+    /// Everything that is found, the worst first.
+    #[must_use]
+    pub fn analyze(&self, unix_seconds: i64) -> Vec<Finding> {
+        let mut findings = self.of_the_mesh();
+        for fence in self.index.fences().filter(|fence| !fence.deleting) {
+            self.of_fence(fence, unix_seconds, &mut findings);
+        }
+        findings.sort();
+        findings
+    }
+}
+
+fn finding(code: Code, object: String, message: String, remedy: impl Into<String>) -> Finding {
+    Finding { severity: code.severity(), code, object, message, remedy: remedy.into() }
+}
+
+#[cfg(test)]
+mod tests;
