@@ -219,14 +219,15 @@ async fn metrics_are_exposed_with_help_and_type_and_health_answers() {
         let words: Vec<&str> = line.splitn(4, ' ').collect();
         match words.as_slice() {
             ["#", "TYPE", family, kind] => {
-                assert!(["counter", "gauge"].contains(kind), "{line}");
+                assert!(["counter", "gauge", "histogram"].contains(kind), "{line}");
                 assert!(families.insert((*family).to_owned()), "twice: {line}");
             }
             ["#", "HELP", ..] => {}
             _ => {
                 let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
                 let name = series.split('{').next().unwrap();
-                let family = name.strip_suffix("_total").unwrap_or(name);
+                let suffixes = ["_total", "_bucket", "_sum", "_count"];
+                let family = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
                 assert!(families.contains(family), "without TYPE: {line}");
                 assert!(value.parse::<f64>().is_ok_and(|value| value >= 0.0), "{line}");
                 assert!(!line.contains("productpage") && !line.contains("details"), "an object's name: {line}");

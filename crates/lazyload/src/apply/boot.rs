@@ -13,6 +13,7 @@ use lazyload_logic::operator::{Act, Action, BOOT_KIND, Key, KindOf, News, Outcom
 use lazyload_logic::types::ObjectRef;
 use serde_json::{Value, json};
 
+use super::gone::is_gone;
 use super::kube::as_applied;
 use super::{farewell, takeover};
 
@@ -92,16 +93,14 @@ impl BootWriter {
                 let preconditions = Preconditions { uid: Some(uid.clone()), resource_version: None };
                 // A pod that is ending still writes: a controller's Deployment goes when they are gone.
                 let how = if key.is_controller() { DeleteParams::foreground() } else { DeleteParams::background() };
-                match self.of(key).delete(&key.name, &DeleteParams { preconditions: Some(preconditions), ..how }).await
-                {
+                let api = self.of(key);
+                match api.delete(&key.name, &DeleteParams { preconditions: Some(preconditions), ..how }).await {
                     // Some kinds are handed back although they are gone.
                     Ok(answer) => match answer.left().filter(|left| left.metadata.deletion_timestamp.is_some()) {
                         Some(going) => applied(Ok(going)),
                         None => Ok(Outcome::Done),
                     },
-                    // Gone, or another one of its name.
-                    Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(Outcome::Done),
-                    Err(error) => Err(error),
+                    Err(refusal) => is_gone(&api, &key.name, uid, refusal).await.map(|()| Outcome::Done),
                 }
             }
         }

@@ -12,6 +12,8 @@ use lazyload_logic::fence::switch::{Farewell, Form, Moment, farewell, inert_port
 use lazyload_logic::operator::Scope;
 use serde_json::json;
 
+use super::gone::is_gone;
+
 /// Sidecars that are held at once; one may be a megabyte.
 const PAGE: u32 = 100;
 /// Writes at once.
@@ -97,9 +99,9 @@ async fn widen(api: Api<Sidecar>, sidecar: Sidecar) -> kube::Result<bool> {
 async fn remove(api: Api<Sidecar>, sidecar: Sidecar) -> kube::Result<bool> {
     let preconditions = Preconditions { uid: sidecar.uid(), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api.delete(&sidecar.name_any(), &params).await {
-        // Gone, or another one of its name.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(false),
-        other => other.map(|_| true),
+    let name = sidecar.name_any();
+    match api.delete(&name, &params).await {
+        Ok(_) => Ok(true),
+        Err(refusal) => is_gone(&api, &name, &sidecar.uid().unwrap_or_default(), refusal).await.map(|()| false),
     }
 }

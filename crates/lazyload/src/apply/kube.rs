@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::Writer;
 use super::events::EventSender;
+use super::gone::is_gone;
 
 /// Longest wait for one write; after that it counts as failed and is tried again.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -203,10 +204,10 @@ impl KubeWriter {
     {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match self.api::<K>(id).delete(&id.name, &params).await {
+        let api = self.api::<K>(id);
+        match api.delete(&id.name, &params).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-            Err(error) => Err(error),
+            Err(refusal) => is_gone(&api, &id.name, uid, refusal).await,
         }
     }
 

@@ -6,6 +6,7 @@ pub mod boot;
 mod events;
 pub mod farewell;
 pub mod folder;
+mod gone;
 pub mod kube;
 mod takeover;
 
