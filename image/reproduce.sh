@@ -9,8 +9,10 @@ if [ -z "$work" ]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
 fi
+commit=$(git -C "$root" rev-parse HEAD)
 for copy in first second-of-another-length; do
   git clone -q --local "$root" "$work/$copy"
+  git -C "$work/$copy" checkout -q "$commit"
   CARGO_TARGET_DIR=$work/$copy/target "$work/$copy/image/build.sh" --out "$work/$copy.out" >"$work/$copy.log" 2>&1 || { tail -5 "$work/$copy.log" >&2; exit 1; }
 done
 (cd "$work" && sha256sum -- */lazyload.tar */lazyload.cdx.json && wc -c -- first.out/lazyload.tar)
