@@ -36,6 +36,11 @@ impl Index {
         policy.namespace == self.root
     }
 
+    /// The labels of the pods of a namespace that have these among them; pods that are labelled alike count once.
+    pub fn labels_of_pods<'a>(&'a self, namespace: &'a str, workload: &'a Labels) -> impl Iterator<Item = &'a Labels> {
+        self.workloads.selected(Some(namespace), workload).map(|(_, labels)| &**labels)
+    }
+
     /// The service accounts of the pods of a namespace that have these labels.
     #[must_use]
     pub fn accounts(&self, namespace: &str, workload: &Labels) -> BTreeSet<Arc<str>> {

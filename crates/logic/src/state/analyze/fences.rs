@@ -4,7 +4,6 @@ use lazyload_api::names;
 use lazyload_api::service_fence::DomainStatus;
 
 use super::{Code, Finding, finding};
-use crate::fence::dependencies::desired_dependencies;
 use crate::fence::scope::has_fallback;
 use crate::fence::sidecar::{desired_hosts, workload_labels};
 use crate::fence::switch::{EVERYTHING, Form};
@@ -52,11 +51,12 @@ impl State {
             let remedy = "make it, or name the pods in spec.workloadSelector.labels".to_owned();
             return found(Code::UnknownPods, what, remedy);
         };
-        if !self.index.pods().any(|pod| pod.id.namespace == *namespace && selects(&workload, &pod.labels)) {
+        if self.index.labels_of_pods(namespace, &workload).next().is_none() {
             let what = format!("no pod has the labels {}", pairs(&workload));
             found(Code::NoPods, what, "nothing, if it is scaled to zero; else correct the selector".to_owned());
         }
-        if let Some(denied) = self.first_calls_denied(fence, unix_seconds) {
+        let learned = self.ledger.hosts(&fence.id);
+        if let (_, Some(denied)) = self.dependencies(fence, &learned, unix_seconds) {
             found(
                 Code::FirstCallsDenied,
                 denied,
@@ -108,21 +108,6 @@ impl State {
         desired_hosts(&self.settings, &fence.id, &domains).into_iter().filter(|entry| !is_there(entry)).collect()
     }
 
-    fn first_calls_denied(&self, fence: &Fence, unix_seconds: i64) -> Option<String> {
-        let learned = self.ledger.hosts(&fence.id);
-        let (identities, named) = self.named(fence);
-        let dependencies = desired_dependencies(
-            &fence.id,
-            &fence.spec,
-            &learned,
-            &named.dependencies,
-            &self.index,
-            &self.aliases,
-            unix_seconds,
-        );
-        self.denied(fence, &dependencies, &identities, &named)
-    }
-
     /// Sidecars of other names, not ours, with a selector that some pod of the fence satisfies.
     fn rivals<'a>(&'a self, fence: &'a Fence, workload: &'a Labels) -> impl Iterator<Item = &'a Sidecar> {
         let foreign = self.index.sidecars().filter(|sidecar| {
@@ -130,9 +115,8 @@ impl State {
         });
         foreign.filter(move |sidecar| {
             let Some(selector) = &sidecar.spec.workload_selector else { return false };
-            let both = |labels: &Labels| selects(workload, labels) && selects(&selector.labels, labels);
-            !selector.labels.is_empty()
-                && self.index.pods().any(|pod| pod.id.namespace == fence.id.namespace && both(&pod.labels))
+            let mut pods = self.index.labels_of_pods(&fence.id.namespace, workload);
+            pods.any(|labels| selects(&selector.labels, labels))
         })
     }
 }

@@ -6,7 +6,7 @@ use lazyload_api::names;
 
 use super::{Code, Finding, finding};
 use crate::fence::enrollment::decide;
-use crate::fence::scope::{has_fallback, is_enforced};
+use crate::fence::scope::is_enforced;
 use crate::settings::GlobalSidecarMode;
 use crate::state::State;
 use crate::types::ObjectRef;
@@ -48,7 +48,6 @@ impl State {
     fn without_global_sidecar(&self) -> BTreeSet<String> {
         let fences = self.index.fences().filter(|fence| is_enforced(&self.settings, fence));
         let namespaces: BTreeSet<String> = fences
-            .filter(|fence| has_fallback(&self.settings, &fence.id.namespace))
             .map(|fence| match self.settings.mode {
                 GlobalSidecarMode::Cluster => self.settings.global_sidecar_namespace().to_owned(),
                 GlobalSidecarMode::Namespace => fence.id.namespace.to_string(),

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lazyload_api::service_fence::ServiceFenceSpec;
 
 use super::Cause;
+use crate::fence::completion::complete_known;
 use crate::fence::dependencies::desired_dependencies;
+use crate::fence::sidecar::desired_hosts;
 use crate::ledger::host_of_evidence;
 use crate::state::State;
 use crate::types::{Fence, ObjectRef};
@@ -46,18 +48,24 @@ impl State {
                 }
             }
         }
-        for host in &self.settings.stable_hosts {
-            let cause = Cause { kind: "settings", what: format!("general.stableHost: {host}"), by: None };
-            causes.entry(host.clone()).or_default().insert(cause);
-        }
-        for (setting, namespace) in [
-            ("global.istioNamespace", &self.settings.istio_namespace),
-            ("global.slimeNamespace", &self.settings.slime_namespace),
-        ] {
-            let cause = Cause { kind: "settings", what: format!("{setting}: every Sidecar has it"), by: None };
-            causes.entry(format!("{namespace}/*")).or_default().insert(cause);
+        for entry in desired_hosts(&self.settings, &fence.id, &BTreeMap::new()) {
+            let host = entry.strip_prefix("*/").unwrap_or(&entry);
+            let cause = Cause { kind: "settings", what: self.why_always(host), by: None };
+            causes.entry(host.to_owned()).or_default().insert(cause);
         }
         causes
+    }
+
+    /// Why every Sidecar has an entry.
+    fn why_always(&self, host: &str) -> String {
+        let settings = &self.settings;
+        let setting = match host.strip_suffix("/*") {
+            _ if settings.stable_hosts.iter().any(|stable| stable == host) => "general.stableHost",
+            Some(namespace) if namespace == settings.istio_namespace => "global.istioNamespace",
+            Some(namespace) if namespace == settings.slime_namespace => "global.slimeNamespace",
+            _ => "general.globalSidecarMode, its global-sidecar",
+        };
+        format!("{setting}: every Sidecar has it")
     }
 
     fn sources(&self, fence: &Fence) -> Vec<Source> {
@@ -112,7 +120,7 @@ impl State {
     }
 
     fn is_completed(&self, said: &BTreeSet<&str>, domain: &str, fence: &Fence) -> bool {
-        let complete = |host: &&str| crate::fence::completion::complete_known(host, &fence.id.namespace, &self.index);
+        let complete = |host: &&str| complete_known(host, &fence.id.namespace, &self.index);
         said.iter().any(|host| *host == domain || complete(host) == domain)
     }
 }

@@ -2,21 +2,15 @@
 
 use crate::fence::completion::service_of_host;
 
-/// Namespace and name of a Service by its full name.
-pub(super) fn namespace_of(host: &str) -> Option<(String, String)> {
-    let service = service_of_host(host)?;
-    Some((service.namespace.to_string(), service.name.to_string()))
-}
-
 /// Whether an entry lets a host in. Of a host that is no Service's it is not known in which namespace it is declared.
 pub(super) fn covers(entry: &str, host: &str, own_namespace: &str) -> bool {
     let Some((of, name)) = entry.split_once('/') else { return false };
     if let Some(namespace) = host.strip_suffix("/*") {
         return name == "*" && matches(of, Some(namespace), own_namespace);
     }
-    let namespace = namespace_of(host).map(|(namespace, _)| namespace);
+    let service = service_of_host(host);
     let named = name == "*" || name == host || name.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix));
-    named && matches(of, namespace.as_deref(), own_namespace)
+    named && matches(of, service.as_ref().map(|service| &*service.namespace), own_namespace)
 }
 
 fn matches(of: &str, namespace: Option<&str>, own_namespace: &str) -> bool {

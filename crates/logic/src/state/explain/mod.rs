@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::State;
-use crate::fence::completion::complete_known;
-use crate::fence::enrollment::decide;
+use crate::fence::completion::{complete_known, service_of_host};
+use crate::fence::enrollment::{decide, is_automatic};
 use crate::fence::sidecar::workload_labels;
 use crate::fence::switch::{EVERYTHING, Form};
 use crate::index::selects;
@@ -141,7 +141,7 @@ impl State {
     }
 
     fn why(&self, id: &ObjectRef, fence: Option<&Fence>) -> String {
-        if let Some(fence) = fence.filter(|fence| !crate::fence::enrollment::is_automatic(&fence.labels)) {
+        if let Some(fence) = fence.filter(|fence| !is_automatic(&fence.labels)) {
             return if fence.spec.enable {
                 "made by a user".to_owned()
             } else {
@@ -173,8 +173,8 @@ impl State {
             form.announced.iter().any(|entry| *entry != EVERYTHING && covers::covers(entry, &host, &fence.id.namespace))
         });
         let mut found: BTreeSet<Cause> = causes.get(&host).cloned().unwrap_or_default();
-        if let Some((namespace, _)) = covers::namespace_of(&host) {
-            found.extend(causes.get(&format!("{namespace}/*")).into_iter().flatten().cloned());
+        if let Some(service) = service_of_host(&host) {
+            found.extend(causes.get(&format!("{}/*", service.namespace)).into_iter().flatten().cloned());
         }
         let way = if form.is_none() || !entries.is_empty() {
             Way::Direct

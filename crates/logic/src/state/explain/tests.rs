@@ -133,3 +133,21 @@ fn workloads_are_found_by_their_pods_and_what_is_not_fenced_says_why() {
     assert_eq!(unfenced.hosts[0].way, Way::Direct);
     assert!(state.explain(&ObjectRef::new("default", "nobody"), None, 1).is_none());
 }
+
+#[test]
+fn every_entry_that_no_fence_asks_for_has_a_setting_for_its_cause() {
+    let fence = json!({"apiVersion": "microservice.slime.io/v1alpha1", "kind": "ServiceFence", "metadata": {"namespace": "default", "name": "a"},
+        "spec": {"enable": true}});
+    let general = json!({"globalSidecarMode": "namespace", "namespace": ["default"], "stableHost": ["x.example"]});
+    let state = state(&general, &[fence]);
+    for (host, setting) in [
+        ("global-sidecar", "general.globalSidecarMode, its global-sidecar"),
+        ("x.example", "general.stableHost"),
+        ("istio-system/*", "global.istioNamespace"),
+        ("mesh-operator/*", "global.slimeNamespace"),
+    ] {
+        let host = if host == "global-sidecar" { self::host(host) } else { host.to_owned() };
+        let what = format!("{setting}: every Sidecar has it");
+        assert_eq!(causes(&ask(&state, "a", &host)), [("settings", what.as_str(), None)]);
+    }
+}

@@ -11,10 +11,11 @@ mod policies;
 mod sidecar;
 mod status;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Change, State};
-use crate::fence::dependencies::desired_dependencies;
+use crate::fence::dependencies::{Dependencies, desired_dependencies};
 use crate::fence::enrollment::is_automatic;
 use crate::fence::revision::is_in_scope;
 use crate::fence::scope::is_anothers;
@@ -159,15 +160,26 @@ impl State {
         }
     }
 
-    fn look_at_fence(&mut self, fence: &Fence, futile: &mut Futile, now: Now) -> Verdict {
-        let learned = self.ledger.hosts(&fence.id);
+    /// What a fence depends on that has learned these hosts, and which of its first calls may be denied, in a sentence.
+    pub(in crate::state) fn dependencies(
+        &self,
+        fence: &Fence,
+        learned: &BTreeSet<String>,
+        unix_seconds: i64,
+    ) -> (Dependencies, Option<String>) {
         let (identities, named) = self.named(fence);
         let (index, aliases) = (&self.index, &self.aliases);
         let by_policies = &named.dependencies;
         let mut dependencies =
-            desired_dependencies(&fence.id, &fence.spec, &learned, by_policies, index, aliases, now.unix_seconds);
+            desired_dependencies(&fence.id, &fence.spec, learned, by_policies, index, aliases, unix_seconds);
         let denied = self.denied(fence, &dependencies, &identities, &named);
         dependencies.interest.extend(named.interest);
+        (dependencies, denied)
+    }
+
+    fn look_at_fence(&mut self, fence: &Fence, futile: &mut Futile, now: Now) -> Verdict {
+        let learned = self.ledger.hosts(&fence.id);
+        let (dependencies, denied) = self.dependencies(fence, &learned, now.unix_seconds);
         self.interests.set(&fence.id, dependencies.interest);
         let mut domains = dependencies.domains;
         let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic);

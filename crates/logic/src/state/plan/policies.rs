@@ -25,7 +25,7 @@ impl State {
     }
 
     /// Which of the fence's first calls may be denied, in a sentence.
-    pub(in crate::state) fn denied(
+    pub(super) fn denied(
         &self,
         fence: &Fence,
         dependencies: &Dependencies,
