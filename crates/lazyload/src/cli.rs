@@ -178,6 +178,17 @@ pub struct Source {
     pub mesh: Option<PathBuf>,
 }
 
+/// Where all that the controller knows is asked for.
+#[derive(Debug, Args)]
+pub struct WorldSource {
+    /// Where its objects are.
+    #[command(flatten)]
+    pub source: Source,
+    /// The controller's settings, one module entry of a SlimeBoot, instead of those that are found.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
 const SOURCE_HELP: &str = "\
 Cluster access: KUBECONFIG, or the service account when run in a pod; it must be allowed to list servicefences and sidecars.
 A folder from a cluster: kubectl get servicefences,sidecars -A -o yaml > DIR/cluster.yaml";
@@ -206,10 +217,7 @@ pub struct ExplainArgs {
     pub host: Option<String>,
     /// Where to ask.
     #[command(flatten)]
-    pub source: Source,
-    /// The controller's settings, one module entry of a SlimeBoot, instead of those that are found.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub from: WorldSource,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -221,10 +229,7 @@ pub struct ExplainArgs {
 pub struct AnalyzeArgs {
     /// Where to ask.
     #[command(flatten)]
-    pub source: Source,
-    /// The controller's settings, one module entry of a SlimeBoot, instead of those that are found.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub from: WorldSource,
     /// How it is printed; wide adds what to do.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

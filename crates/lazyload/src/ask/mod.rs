@@ -1,24 +1,26 @@
 //! Owns the questions that a user asks from a terminal: fetches fences and Sidecars, or all that the controller knows, from the cluster or a folder.
 //! Never changes anything, and decides nothing: what is told is `lazyload_logic::report` and `lazyload_logic::state::explain`.
-//! Next: `table` for columns, `world` for all that the controller knows, `run::status` for the first of those who ask.
+//! Next: `printed` for how it is told, `world` for all that the controller knows, `run::status` for the first of those who ask.
 
+mod printed;
 mod settings;
-mod table;
 mod world;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client};
 use lazyload_logic::convert;
-use lazyload_logic::types::{Fence, Kind, Object, Sidecar};
+use lazyload_logic::types::{Fence, Kind, Object, ObjectRef, Sidecar};
 
-use crate::folder::{Folder, Keeping, refuse};
+use crate::folder::{Folder, Keeping};
+use crate::process::api_server;
 use crate::process::exit::BadInput;
 use crate::watch::kube::resource;
+pub use printed::{print, table};
 pub use settings::choose;
-pub use table::table;
 pub use world::{World, world};
 
 /// Objects of one page of a list.
@@ -63,28 +65,36 @@ impl Asked {
     /// # Errors
     /// None has that name, or several.
     pub fn only(&mut self, workload: &str) -> anyhow::Result<()> {
-        let (namespace, name) = workload.split_once('/').map_or((None, workload), |(of, name)| (Some(of), name));
-        self.fences.retain(|fence| {
-            &*fence.id.name == name && namespace.is_none_or(|namespace| &*fence.id.namespace == namespace)
-        });
-        match &self.fences[..] {
-            [_] => Ok(()),
-            [] => bail!("no ServiceFence {workload}: `lazyload status` lists them"),
-            several => {
-                let names: Vec<String> = several.iter().map(|fence| fence.id.to_string()).collect();
-                Err(BadInput(format!(
-                    "{workload}: expected NAMESPACE/NAME, several have this name: {}",
-                    names.join(", ")
-                ))
-                .into())
-            }
-        }
+        let Some(id) = one_named(workload, None, self.fences.iter().map(|fence| &fence.id))? else {
+            bail!("no ServiceFence {workload}: `lazyload status` lists them");
+        };
+        self.fences.retain(|fence| fence.id == id);
+        Ok(())
     }
 }
 
+/// Of these names the one that is `NAMESPACE/NAME`, or a name that is there in one namespace only; nothing if there is none.
+///
+/// # Errors
+/// Several have this name.
+pub fn one_named<'a>(
+    workload: &str,
+    namespace: Option<&str>,
+    names: impl Iterator<Item = &'a ObjectRef>,
+) -> anyhow::Result<Option<ObjectRef>> {
+    let (namespace, name) = workload.split_once('/').map_or((namespace, workload), |(of, name)| (Some(of), name));
+    let of_namespace = |id: &ObjectRef| namespace.is_none_or(|namespace| &*id.namespace == namespace);
+    let found: BTreeSet<&ObjectRef> = names.filter(|id| &*id.name == name && of_namespace(id)).collect();
+    if found.len() > 1 {
+        let names: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let problem = format!("{workload}: expected NAMESPACE/NAME, several have this name: {}", names.join(", "));
+        return Err(BadInput(problem).into());
+    }
+    Ok(found.into_iter().next().cloned())
+}
+
 fn read(directory: &Path) -> anyhow::Result<Asked> {
-    let folder = Folder::new(directory, Keeping::Memory);
-    refuse(directory, &folder.rescan())?;
+    let folder = Folder::open(directory, Keeping::Memory)?;
     let mut asked = Asked::default();
     for kind in [Kind::Fence, Kind::Sidecar] {
         folder.objects(kind).into_iter().for_each(|object| asked.add(object));
@@ -93,7 +103,7 @@ fn read(directory: &Path) -> anyhow::Result<Asked> {
 }
 
 async fn ask_the_cluster(namespace: Option<&str>) -> anyhow::Result<Asked> {
-    let client = Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let client = api_server::client().await?;
     let mut asked = Asked::default();
     for kind in [Kind::Fence, Kind::Sidecar] {
         list(&client, kind, namespace, |object| asked.add(object)).await?;

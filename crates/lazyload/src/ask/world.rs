@@ -1,7 +1,7 @@
 //! All that the controller knows, fetched once: the same state, without anybody who writes.
 
+use std::io::Write;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -13,31 +13,32 @@ use lazyload_logic::state::{Event, State};
 use lazyload_logic::types::{Kind, Now, Object};
 
 use super::{choose, list};
-use crate::folder::{Folder, Keeping, refuse};
+use crate::cli::WorldSource;
+use crate::folder::{Folder, Keeping};
+use crate::process::api_server;
+use crate::process::clock::Clock;
 use crate::process::exit::BadInput;
 use crate::watch::settings::SettingsFile;
 
-/// The state, and what its reader should know about it.
+/// The state at a moment.
 pub struct World {
     /// As the controller's is when it has listed everything.
     pub state: State,
-    /// One line for each thing.
-    pub remarks: Vec<String>,
     /// When it was fetched.
     pub unix_seconds: i64,
 }
 
-/// Fetches it from a folder, or from the cluster if there is none; with the settings of a file, or of the controller that is there.
+/// Fetches it from a folder, or from the cluster if there is none; with the settings of a file, or of the controller that is there. What its
+/// reader should know about it goes to standard error.
 ///
 /// # Errors
 /// The folder or the file has a problem; the API server cannot be reached, or refuses.
-pub async fn world(folder: Option<&Path>, config: Option<&Path>) -> anyhow::Result<World> {
-    let given = config.map(read_settings).transpose()?;
+pub async fn world(from: &WorldSource) -> anyhow::Result<World> {
+    let given = from.config.as_deref().map(read_settings).transpose()?;
     let mut objects = Vec::new();
-    let (settings, mut remarks) = match folder {
+    let (settings, mut remarks) = match &from.source.mesh {
         Some(directory) => {
-            let folder = Folder::new(directory, Keeping::Memory);
-            refuse(directory, &folder.rescan())?;
+            let folder = Folder::open(directory, Keeping::Memory)?;
             Kind::ALL.into_iter().for_each(|kind| objects.extend(folder.objects(kind)));
             match given {
                 Some(given) => given,
@@ -45,8 +46,7 @@ pub async fn world(folder: Option<&Path>, config: Option<&Path>) -> anyhow::Resu
             }
         }
         None => {
-            let client =
-                Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+            let client = api_server::client().await?;
             for kind in Kind::ALL {
                 list(&client, kind, None, |object| objects.push(object)).await?;
             }
@@ -56,11 +56,13 @@ pub async fn world(folder: Option<&Path>, config: Option<&Path>) -> anyhow::Resu
             }
         }
     };
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Now { monotonic: since, unix_seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX) };
+    let now = Clock::start().now();
     let (state, problems) = state(settings, objects, now);
     remarks.extend(problems);
-    Ok(World { state, remarks, unix_seconds: now.unix_seconds })
+    for remark in remarks {
+        writeln!(std::io::stderr(), "lazyload: {remark}")?;
+    }
+    Ok(World { state, unix_seconds: now.unix_seconds })
 }
 
 fn read_settings(path: &Path) -> anyhow::Result<(Settings, Vec<String>)> {

@@ -23,7 +23,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use layout::Layout;
-pub use problem::{Problem, refuse};
+pub use problem::Problem;
+use problem::refuse;
 use store::Store;
 pub use writing::FolderError;
 
@@ -49,6 +50,16 @@ impl Folder {
     pub fn new(directory: &Path, keeping: Keeping) -> Self {
         let store = Store::new(Layout::new(directory), keeping);
         Self { store: Arc::new(Mutex::new(store)), revision: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// A cluster as the files say.
+    ///
+    /// # Errors
+    /// Some of them cannot be read.
+    pub fn open(directory: &Path, keeping: Keeping) -> anyhow::Result<Self> {
+        let folder = Self::new(directory, keeping);
+        refuse(directory, &folder.rescan())?;
+        Ok(folder)
     }
 
     /// Reads the folder again. What cannot be read stays as it was known. Returns the problems that are new since the last time.

@@ -2,6 +2,7 @@
 //! Never knows what the process is for.
 //! Next: `run`, which composes the commands.
 
+pub mod api_server;
 pub mod clock;
 pub mod exit;
 pub mod listen;

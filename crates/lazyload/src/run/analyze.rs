@@ -1,33 +1,22 @@
 //! `lazyload analyze`: what is wrong, and what to do.
 
-use std::io::Write;
-
 use anyhow::bail;
 use lazyload_logic::state::analyze::{Finding, Severity};
 
-use crate::ask::{World, table, world};
-use crate::cli::{AnalyzeArgs, Output};
-use crate::documents;
+use crate::ask::{World, print, table, world};
+use crate::cli::AnalyzeArgs;
 
 /// Prints the findings.
 ///
 /// # Errors
 /// What it needs cannot be fetched; something is wrong that fails requests.
 pub async fn run(args: AnalyzeArgs) -> anyhow::Result<()> {
-    let World { state, remarks, unix_seconds } = world(args.source.mesh.as_deref(), args.config.as_deref()).await?;
-    for remark in remarks {
-        writeln!(std::io::stderr(), "lazyload: {remark}")?;
-    }
+    let World { state, unix_seconds } = world(&args.from).await?;
     let mut findings = state.analyze(unix_seconds);
-    if let Some(namespace) = &args.source.namespace {
+    if let Some(namespace) = &args.from.source.namespace {
         findings.retain(|finding| finding.object.contains(&format!(" {namespace}/")));
     }
-    let text = match args.output {
-        Output::Json => serde_json::to_string_pretty(&findings)? + "\n",
-        Output::Yaml => documents::write(&[serde_json::to_value(&findings)?])?,
-        output => told(&findings, output == Output::Wide)?,
-    };
-    std::io::stdout().lock().write_all(text.as_bytes())?;
+    print(&findings, args.output, |findings, wide| told(findings, wide))?;
     match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
         0 => Ok(()),
         1 => bail!("1 error was found"),

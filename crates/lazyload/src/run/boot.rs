@@ -13,6 +13,7 @@ use super::self_check;
 use crate::admin::server;
 use crate::apply::boot::BootWriter;
 use crate::cli::BootArgs;
+use crate::process::api_server;
 use crate::process::clock::Clock;
 use crate::process::exit::BadInput;
 use crate::process::listen::{check, listen};
@@ -36,8 +37,7 @@ pub async fn run(args: BootArgs) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     let health = tokio::spawn(server::serve_health(listen(&args.listen)?, readiness.clone(), level, shutdown.clone()));
 
-    let client =
-        kube::Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let client = api_server::client().await?;
     let (lacks_tx, lacks) = mpsc::channel(1);
     let rights = self_check::check(
         client.clone(),

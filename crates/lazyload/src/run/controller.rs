@@ -21,6 +21,7 @@ use crate::apply::kube::KubeWriter;
 use crate::cli::ControllerArgs;
 use crate::observe;
 use crate::observe::proxies::Proxies;
+use crate::process::api_server;
 use crate::process::exit::BadInput;
 use crate::process::listen::{check, listen};
 use crate::process::readiness::Readiness;
@@ -57,8 +58,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let admin = Admin { readiness: readiness.clone(), metrics: metrics.clone(), level: Some(level.clone()) };
     let admin_tasks = serve_admin(&settings, &admin, &shutdown)?;
 
-    let client =
-        kube::Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let client = api_server::client().await?;
     let own_namespace = context().namespace.unwrap_or_else(|| settings.slime_namespace.clone());
     let needs = controller_needs(&settings, &own_namespace);
     let apply = "apply the roles that `lazyload render` prints for the SlimeBoot, or let the operator do so";

@@ -5,10 +5,11 @@ use std::io::Write;
 use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::Api;
 use lazyload_api::names;
 
 use crate::documents;
+use crate::process::api_server;
 
 /// Prints the CRDs as YAML.
 ///
@@ -25,7 +26,7 @@ pub fn run() -> anyhow::Result<()> {
 /// # Errors
 /// The API server cannot be reached or refuses.
 pub async fn apply() -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let client = api_server::client().await?;
     let api: Api<CustomResourceDefinition> = Api::all(client);
     for crd in lazyload_logic::boot::crds()? {
         let name = crd.pointer("/metadata/name").and_then(serde_json::Value::as_str).unwrap_or_default();

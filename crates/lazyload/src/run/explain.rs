@@ -1,66 +1,34 @@
 //! `lazyload explain`: why a workload sees a host, or does not.
 
-use std::io::Write;
-
 use anyhow::bail;
 use lazyload_logic::state::State;
 use lazyload_logic::state::explain::{Cause, Explanation, HostExplained, Way};
 use lazyload_logic::types::ObjectRef;
 
-use crate::ask::{World, table, world};
-use crate::cli::{ExplainArgs, Output};
-use crate::documents;
-use crate::process::exit::BadInput;
+use crate::ask::{World, one_named, print, table, world};
+use crate::cli::ExplainArgs;
 
 /// Prints the explanation.
 ///
 /// # Errors
 /// What it needs cannot be fetched, there is no such workload, or its proxy has no route to the host that is asked for.
 pub async fn run(args: ExplainArgs) -> anyhow::Result<()> {
-    let World { state, remarks, unix_seconds } = world(args.source.mesh.as_deref(), args.config.as_deref()).await?;
-    for remark in remarks {
-        writeln!(std::io::stderr(), "lazyload: {remark}")?;
-    }
-    let id = find(&state, &args.workload, args.source.namespace.as_deref())?;
-    let Some(explained) = state.explain(&id, args.host.as_deref(), unix_seconds) else {
-        bail!("no ServiceFence, Service or pod {id}");
-    };
-    let text = match args.output {
-        Output::Json => serde_json::to_string_pretty(&explained)? + "\n",
-        Output::Yaml => documents::write(&[serde_json::to_value(&explained)?])?,
-        Output::Table | Output::Wide => told(&explained, args.host.is_some())?,
-    };
-    std::io::stdout().lock().write_all(text.as_bytes())?;
+    let World { state, unix_seconds } = world(&args.from).await?;
+    let id = find(&state, &args.workload, args.from.source.namespace.as_deref())?;
+    let explained = id.and_then(|id| state.explain(&id, args.host.as_deref(), unix_seconds));
+    let Some(explained) = explained else { bail!("no ServiceFence, Service or pod {}", args.workload) };
+    print(&explained, args.output, |explained, _| told(explained, args.host.is_some()))?;
     match explained.hosts.first().filter(|host| args.host.is_some() && host.way != Way::Direct) {
         Some(host) => bail!("{} has no route to {} now", explained.fence, host.host),
         None => Ok(()),
     }
 }
 
-/// `NAMESPACE/NAME`, or a name that is there in one namespace only.
-fn find(state: &State, workload: &str, namespace: Option<&str>) -> anyhow::Result<ObjectRef> {
-    if let Some((namespace, name)) = workload.split_once('/') {
-        return Ok(ObjectRef::new(namespace, name));
-    }
-    if let Some(namespace) = namespace {
-        return Ok(ObjectRef::new(namespace, workload));
-    }
+fn find(state: &State, workload: &str, namespace: Option<&str>) -> anyhow::Result<Option<ObjectRef>> {
     let index = state.index();
     let fences = index.fences().map(|fence| &fence.id);
     let services = index.services().map(|service| &service.id);
-    let all = fences.chain(services).chain(index.pods().map(|pod| &pod.id));
-    let mut found: Vec<&ObjectRef> = all.filter(|id| &*id.name == workload).collect();
-    found.sort();
-    found.dedup();
-    match &found[..] {
-        [one] => Ok((*one).clone()),
-        [] => bail!("no ServiceFence, Service or pod {workload}"),
-        several => {
-            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
-            Err(BadInput(format!("{workload}: expected NAMESPACE/NAME, several have this name: {}", names.join(", ")))
-                .into())
-        }
-    }
+    one_named(workload, namespace, fences.chain(services).chain(index.pods().map(|pod| &pod.id)))
 }
 
 fn told(explained: &Explanation, one: bool) -> std::io::Result<String> {

@@ -1,13 +1,10 @@
 //! `lazyload status`: how fences are doing.
 
-use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use lazyload_logic::report::{FenceReport, Origin, Standing, reports};
 
-use crate::ask::{fetch, table};
-use crate::cli::{Output, StatusArgs};
-use crate::documents;
+use crate::ask::{fetch, print, table};
+use crate::cli::StatusArgs;
+use crate::process::clock::Clock;
 
 const FENCES: [&str; 9] = ["NAMESPACE", "NAME", "ORIGIN", "SIDECAR", "HOSTS", "LEARNED", "EXTERNAL", "READY", "REASON"];
 
@@ -21,19 +18,13 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
         asked.only(workload)?;
     }
     let reports = reports(&asked.fences, &asked.sidecars);
-    let text = match (args.output, args.workload.is_some()) {
-        (Output::Json, _) => serde_json::to_string_pretty(&reports)? + "\n",
-        (Output::Yaml, _) => documents::write(&[serde_json::to_value(&reports)?])?,
-        (_, true) => reports.iter().map(one).collect::<std::io::Result<String>>()?,
-        (output, false) => all(&reports, output == Output::Wide, now())?,
-    };
-    std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(())
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    let one_alone = args.workload.is_some();
+    print(&reports, args.output, |reports, wide| {
+        if one_alone {
+            return reports.iter().map(one).collect();
+        }
+        all(reports, wide, Clock::start().now().unix_seconds)
+    })
 }
 
 fn all(reports: &[FenceReport], wide: bool, now: i64) -> std::io::Result<String> {

@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::apply::boot::resource;
 use crate::apply::farewell::{remove_sidecars, widen_sidecars};
 use crate::cli::UninstallArgs;
+use crate::process::api_server;
 use crate::process::exit::BadInput;
 use crate::process::logging;
 
@@ -30,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub async fn run(args: UninstallArgs) -> anyhow::Result<()> {
     let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned());
     logging::start(&level).map_err(|error| BadInput(error.to_string()))?;
-    let client = Client::try_default().await.context("failed to find the API server (KUBECONFIG or in-cluster)")?;
+    let client = api_server::client().await?;
     let leaving = Leaving { client, namespace: args.namespace };
     let limit = Duration::from_secs(args.timeout);
     let operator = leaving.operator().await?;

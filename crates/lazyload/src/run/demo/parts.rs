@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::metrics::Metrics;
 use crate::apply::folder::FolderWriter;
 use crate::ask;
-use crate::folder::{Folder, Keeping, Problem, refuse};
+use crate::folder::{Folder, Keeping, Problem};
 use crate::forward::guard::Guard;
 use crate::forward::limits::Limits;
 use crate::forward::services::ServiceNames;
@@ -93,8 +93,7 @@ pub async fn start(directory: &Path, shutdown: &CancellationToken) -> anyhow::Re
 /// # Errors
 /// The folder has a problem, or cannot be watched.
 pub fn start_controller(directory: &Path, shutdown: &CancellationToken) -> anyhow::Result<Parts> {
-    let folder = Folder::new(directory, Keeping::Files);
-    refuse(directory, &folder.rescan())?;
+    let folder = Folder::open(directory, Keeping::Files)?;
     let chosen = ask::choose(&folder)?;
     let (state, problems) = State::new(chosen.settings.clone());
     let mut remarks = chosen.remarks;

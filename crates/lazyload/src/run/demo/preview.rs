@@ -11,7 +11,7 @@ use super::replay::{self, Replay, counted};
 use super::settle::Desk;
 use crate::ask;
 use crate::documents;
-use crate::folder::{Folder, Keeping, refuse};
+use crate::folder::{Folder, Keeping};
 use crate::process::exit::BadInput;
 
 /// Metadata that only this run gave: of no use to the reader, and harmful if applied (an owner that does not exist is a reason to delete).
@@ -42,8 +42,7 @@ pub fn run(directory: &Path, log: Option<&Path>) -> anyhow::Result<()> {
 
 /// The objects as YAML, and the summary.
 pub fn preview(directory: &Path, log: Option<(&Path, &str)>) -> anyhow::Result<(String, String)> {
-    let folder = Folder::new(directory, Keeping::Memory);
-    refuse(directory, &folder.rescan())?;
+    let folder = Folder::open(directory, Keeping::Memory)?;
     let chosen = ask::choose(&folder)?;
     let mut remarks: Vec<String> = chosen.remarks;
     let (mut desk, problems) = Desk::open(&folder, chosen.settings);

@@ -1,6 +1,29 @@
-//! Columns as kubectl prints them.
+//! How an answer is printed: columns as kubectl prints them, or the whole of it for programs.
 
 use std::io::Write;
+
+use serde::Serialize;
+
+use crate::cli::Output;
+use crate::documents;
+
+/// Prints an answer on standard output, for people in the words of `told`, which may be wide.
+///
+/// # Errors
+/// Nobody reads any more; none besides that memory cannot have.
+pub fn print<T: Serialize>(
+    answer: &T,
+    output: Output,
+    told: impl FnOnce(&T, bool) -> std::io::Result<String>,
+) -> anyhow::Result<()> {
+    let text = match output {
+        Output::Json => serde_json::to_string_pretty(answer)? + "\n",
+        Output::Yaml => documents::write(&[serde_json::to_value(answer)?])?,
+        Output::Table | Output::Wide => told(answer, output == Output::Wide)?,
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
 
 /// Lines in columns that are as wide as they need to be, three spaces apart; the last one has no padding.
 ///
