@@ -113,14 +113,20 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-func TestTalkIsAnsweredMessageByMessageAndOnlyOverHTTP2(t *testing.T) {
-	mux := http.NewServeMux()
-	mux.HandleFunc(talkPath, newEcho("details", "", nil).talk)
-	server := httptest.NewUnstartedServer(mux)
+// serveBoth serves HTTP/1.1, and HTTP/2 with prior knowledge.
+func serveBoth(handler http.Handler) *httptest.Server {
+	server := httptest.NewUnstartedServer(handler)
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetHTTP1(true)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()
+	return server
+}
+
+func TestTalkIsAnsweredMessageByMessageAndOnlyOverHTTP2(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc(talkPath, newEcho("details", "", nil).talk)
+	server := serveBoth(mux)
 	defer server.Close()
 	for _, messages := range []string{"1", "5"} {
 		recorder := httptest.NewRecorder()
@@ -142,11 +148,7 @@ func TestStreamsOfAllKindsLastAndAreCounted(t *testing.T) {
 	mux.HandleFunc(talkPath, e.talk)
 	mux.HandleFunc(socketPath, e.socket)
 	mux.HandleFunc(uploadPath, e.upload)
-	server := httptest.NewUnstartedServer(mux)
-	server.Config.Protocols = new(http.Protocols)
-	server.Config.Protocols.SetHTTP1(true)
-	server.Config.Protocols.SetUnencryptedHTTP2(true)
-	server.Start()
+	server := serveBoth(mux)
 	defer server.Close()
 	recorder := httptest.NewRecorder()
 	asked := "/streams?seconds=1&bytes=1000000&url=" + server.URL + "&grpc=" + server.URL

@@ -106,20 +106,30 @@ func (c call) fetched() fetched {
 	return fetched{URL: c.URL, Status: c.Status, Error: c.Error, Millis: c.Millis, Direct: c.Direct}
 }
 
-func (c *call) make(ctx context.Context, client *http.Client, messages int) error {
+// openTalk begins a call of Talk with a first message. More go to the writer, whose end is the caller's end of the stream.
+func openTalk(ctx context.Context, client *http.Client, url string) (*io.PipeWriter, *http.Response, error) {
 	reader, writer := io.Pipe()
-	defer writer.Close()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, reader)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, reader)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	request.Header.Set("Content-Type", "application/grpc")
 	request.Header.Set("Te", "trailers")
 	go func() { _ = writeMessage(writer, []byte("first")) }()
 	response, err := client.Do(request)
 	if err != nil {
+		writer.Close()
+		return nil, nil, err
+	}
+	return writer, response, nil
+}
+
+func (c *call) make(ctx context.Context, client *http.Client, messages int) error {
+	writer, response, err := openTalk(ctx, client, c.URL)
+	if err != nil {
 		return err
 	}
+	defer writer.Close()
 	defer response.Body.Close()
 	c.Status = response.StatusCode
 	for c.Messages < messages {

@@ -162,19 +162,11 @@ func (zeros) Read(p []byte) (int, error) {
 func (s *stream) overGRPC(ctx context.Context, target string, until time.Time) error {
 	client := newClient(clientOptions{keepAlive: true, http2: true, timeout: 5 * time.Minute})
 	defer client.CloseIdleConnections()
-	reader, writer := io.Pipe()
+	writer, response, err := openTalk(ctx, client, strings.TrimSuffix(target, "/")+talkPath)
+	if err != nil {
+		return err
+	}
 	defer writer.Close()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(target, "/")+talkPath, reader)
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/grpc")
-	request.Header.Set("Te", "trailers")
-	go func() { _ = writeMessage(writer, []byte("first")) }()
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
 	defer response.Body.Close()
 	for {
 		answer, err := readMessage(response.Body)

@@ -81,13 +81,7 @@ async fn what_the_original_left_is_taken_over_with_all_that_it_learned() {
 
     // It is an automatic fence like any other: it goes with its label, and takes its Sidecar along.
     objects.label("Service", "default", "mine", "slime.io/serviceFenced", None).await;
-    eventually("the fence is gone", DEADLINE, || async {
-        match objects.find("ServiceFence", "default", "mine").await {
-            None => Ok(()),
-            Some(fence) => Err((fence, controller.log())),
-        }
-    })
-    .await;
+    objects.gone("ServiceFence", "default", "mine", || controller.log()).await;
     controller.assert_running();
     drop(stream);
 }

@@ -222,13 +222,7 @@ async fn behind_an_api_server_that_is_late_refuses_and_cuts_watches_everything_i
     objects.fence("default", "host-1", json!({"enable": true})).await;
     eventually("another Sidecar", DEADLINE, || async { objects.hosts("default", "host-1").await.ok_or("none") }).await;
     objects.label("Service", "default", "mine", "slime.io/serviceFenced", None).await;
-    eventually("the fence is gone", DEADLINE, || async {
-        match objects.find("ServiceFence", "default", "mine").await {
-            None => Ok(()),
-            Some(fence) => Err((fence, controller.log())),
-        }
-    })
-    .await;
+    objects.gone("ServiceFence", "default", "mine", || controller.log()).await;
     controller.assert_running();
     let met = moody.moods.met.lock().unwrap().clone();
     println!("moods that were met: {met:?}");

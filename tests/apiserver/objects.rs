@@ -5,6 +5,9 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use super::DEADLINE;
+use crate::support::waiting::eventually;
+
 /// Everything in a cluster. Kinds are named as in a manifest.
 #[derive(Clone)]
 pub struct Objects {
@@ -100,6 +103,17 @@ impl Objects {
 
     pub async fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
         self.api(kind, namespace).get_opt(name).await.unwrap().map(|object| value(&object))
+    }
+
+    /// Waits until there is no such object; if it stays, `log` tells what somebody did about it.
+    pub async fn gone(&self, kind: &str, namespace: &str, name: &str, log: impl Fn() -> String) {
+        eventually(&format!("{kind} {namespace}/{name} is gone"), DEADLINE, || async {
+            match self.find(kind, namespace, name).await {
+                None => Ok(()),
+                Some(found) => Err((found, log())),
+            }
+        })
+        .await;
     }
 
     /// All objects of a kind. The API server leaves their types out of a list; here they are told.
