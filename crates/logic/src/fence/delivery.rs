@@ -1,6 +1,6 @@
 //! When a change of Istio's configuration has reached the proxies, as far as it can be told without asking: istiod collects changes and
 //! pushes once there was none for a while. Every change counts, whoever made it: many fences that learn at once put off each other's pushes.
-//! A better source of the same answer (what istiod or the proxies say) belongs here too.
+//! Where proxies tell, what they say counts (`proxy`).
 
 use std::time::Duration;
 

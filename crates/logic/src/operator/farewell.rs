@@ -11,7 +11,7 @@ use super::memory::{self, SETTLE};
 use super::object::Actual;
 use super::realm::{Realm, Scope};
 use super::{Act, Key, Outcome};
-use crate::settings::{GlobalSidecarMode, Settings};
+use crate::fence::scope::has_fallback;
 use crate::types::ObjectRef;
 
 /// Rounds of widening, of which the last should find nothing to do. Somebody may still write Sidecars whom we cannot end.
@@ -89,10 +89,7 @@ impl View<'_> {
     /// somebody else's from now on.
     pub(super) fn is_free(&self, redirection: &Key, seen: &mut Assessment) -> bool {
         let namespace = &redirection.namespace;
-        let is_left = |settings: &Settings| {
-            settings.mode == GlobalSidecarMode::Namespace && !settings.namespaces.contains(namespace)
-        };
-        if !self.boot.installation().is_some_and(|installation| is_left(&installation.settings)) {
+        if self.boot.installation().is_none_or(|installation| has_fallback(&installation.settings, namespace)) {
             return true;
         }
         let begins = Farewell::new(self.now);
@@ -140,7 +137,9 @@ impl View<'_> {
         let said = || Some(Realm::of(&self.boot.reading.as_ref().ok()?.installation.as_ref()?.settings));
         let but = controllers(self.objects).filter(|(owner, _)| *owner != self.id);
         let mut of = self.looked_after().or_else(said).unwrap_or_default();
-        if let Some(namespaces) = &mut of.namespaces {
+        if let Some(leaving) = &namespace {
+            of.namespaces = Some(vec![leaving.clone()]);
+        } else if let Some(namespaces) = &mut of.namespaces {
             // One that was about to leave has its redirection still.
             let redirected = self.mine().filter(|(key, _)| key.is_redirection());
             namespaces.extend(redirected.map(|(key, _)| key.namespace.clone()));

@@ -1,7 +1,6 @@
 //! What a controller looks after: the fences of its revisions, in namespace mode those of its namespaces.
 
-use lazyload_api::names;
-
+use crate::fence::revision::is_in_scope;
 use crate::settings::{GlobalSidecarMode, Revisions, Settings};
 use crate::types::Labels;
 
@@ -23,22 +22,18 @@ impl Realm {
 
     fn covers(&self, namespace: &str, labels: &Labels) -> bool {
         let listed = self.namespaces.as_ref().is_none_or(|namespaces| namespaces.iter().any(|it| it == namespace));
-        listed && self.revisions.manages(revision(labels))
+        listed && is_in_scope(&self.revisions, labels)
     }
-}
-
-fn revision(labels: &Labels) -> Option<&str> {
-    labels.get(names::REVISION_LABEL).map(String::as_str)
 }
 
 /// The Sidecars of fences that go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// What their controller looked after.
+    /// What their controller looked after, or what of it leaves.
     pub of: Realm,
     /// What the controllers of other SlimeBoots look after too: they would write it again.
     pub but: Vec<Realm>,
-    /// Only those of a namespace that leaves, if it is one.
+    /// The namespace that leaves, if it is one alone.
     pub namespace: Option<String>,
 }
 
@@ -46,10 +41,6 @@ impl Scope {
     /// Whether the Sidecar of a fence is one of them, by its namespace and its labels.
     #[must_use]
     pub fn covers(&self, namespace: &str, labels: &Labels) -> bool {
-        let leaves = match &self.namespace {
-            Some(leaving) => leaving == namespace && self.of.revisions.manages(revision(labels)),
-            None => self.of.covers(namespace, labels),
-        };
-        leaves && !self.but.iter().any(|other| other.covers(namespace, labels))
+        self.of.covers(namespace, labels) && !self.but.iter().any(|other| other.covers(namespace, labels))
     }
 }

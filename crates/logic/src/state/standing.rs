@@ -25,11 +25,11 @@ struct Changed {
     version: u64,
 }
 
-/// What proxies said last, of which version.
-#[derive(Clone, Copy, Debug)]
-enum Said {
-    Asked { version: u64, until: Duration },
-    Arrived { version: u64, at: Duration },
+/// What proxies said last: when they have a version, at the latest while they are asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    version: u64,
+    at: Duration,
 }
 
 /// What is known of a Sidecar beside its form. Times are monotonic.
@@ -39,7 +39,7 @@ pub(super) struct Standing {
     gained: Changed,
     /// When something left its routes last.
     lost: Changed,
-    said: Option<Said>,
+    said: Said,
     /// The port of its last inert listener.
     inert_port: Option<u16>,
     /// Identity of its fence, if that was deleted, and until when this is remembered.
@@ -150,31 +150,23 @@ impl State {
     }
 
     fn moment_of(&self, standing: &Standing, now: Duration) -> Moment {
-        let (told, until) = match standing.said {
-            Some(Said::Asked { version, until }) => (version, until),
-            Some(Said::Arrived { version, at }) => (version, at),
-            None => (0, Duration::ZERO),
-        };
+        let said = standing.said;
         // What was changed after what they were asked about comes no sooner.
-        let estimate = |changed: Changed| self.delivery.of(changed.at).max(until);
-        let arrival = |changed: Changed| if told >= changed.version { until } else { estimate(changed) };
+        let estimate = |changed: Changed| self.delivery.of(changed.at).max(said.at);
+        let arrival = |changed: Changed| if said.version >= changed.version { said.at } else { estimate(changed) };
         Moment { now, ready: arrival(standing.gained), over: arrival(standing.lost) + LINGER }
     }
 
     /// Takes in what the proxies say of a version of a Sidecar.
     pub(super) fn proxies_say(&mut self, id: ObjectRef, version: u64, word: Word, now: Duration) {
         let Some(work) = self.by_fence.get_mut(&id) else { return };
-        let known = match work.standing.said {
-            Some(Said::Asked { version, .. } | Said::Arrived { version, .. }) => version,
-            None => 0,
-        };
-        if version < known {
+        if version < work.standing.said.version {
             return;
         }
         work.standing.said = match word {
-            Word::Asked => Some(Said::Asked { version, until: now + PATIENCE }),
-            Word::Arrived => Some(Said::Arrived { version, at: now }),
-            Word::Silent => None,
+            Word::Asked => Said { version, at: now + PATIENCE },
+            Word::Arrived => Said { version, at: now },
+            Word::Silent => Said::default(),
         };
         self.dirty.insert(id);
     }

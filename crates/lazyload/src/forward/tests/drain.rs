@@ -69,8 +69,10 @@ async fn what_does_not_finish_is_cut_at_the_deadline() {
 
 #[tokio::test]
 async fn under_load_no_request_is_lost_on_any_event_loop() {
+    // Each client asks at least once within the grace, also on a machine that is busy: who asks at its very end may meet the closing.
+    let limits = Limits { drain_grace: Duration::from_secs(1), ..limits() };
     for cores in [1, 3] {
-        drained_under_load(Rig::on_cores(cores).await).await;
+        drained_under_load(Rig::on_cores(cores, limits).await).await;
     }
 }
 

@@ -70,8 +70,8 @@ impl Rig {
     }
 
     /// With so many event loops.
-    async fn on_cores(cores: usize) -> Self {
-        Self::of(GlobalSidecarConfig { cores, ..Self::config(Guard::Off, limits(), None) }).await
+    async fn on_cores(cores: usize, limits: Limits) -> Self {
+        Self::of(GlobalSidecarConfig { cores, ..Self::config(Guard::Off, limits, None) }).await
     }
 
     fn config(guard: Guard, limits: Limits, probe_port: Option<u16>) -> GlobalSidecarConfig {

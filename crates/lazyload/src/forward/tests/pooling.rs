@@ -59,7 +59,7 @@ async fn a_fresh_connection_that_is_closed_without_an_answer_is_a_failure_and_no
 
 #[tokio::test]
 async fn a_kept_connection_serves_the_requests_of_all_event_loops() {
-    let (rig, upstream) = (Rig::on_cores(3).await, Upstream::answering(OK).await);
+    let (rig, upstream) = (Rig::on_cores(3, limits()).await, Upstream::answering(OK).await);
     for _ in 0..6 {
         assert!(rig.ask("GET /", upstream.address, "").await.ends_with("hi"));
     }

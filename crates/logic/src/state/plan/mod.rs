@@ -131,13 +131,13 @@ impl State {
     }
 
     fn look(&mut self, id: &ObjectRef, futile: &mut Futile, now: Now) -> Verdict {
+        if is_anothers(&self.settings, &id.namespace, &self.index) {
+            return Verdict::Nothing;
+        }
         let automatic = self.automatic(id, now.monotonic);
         let in_scope = |labels| is_in_scope(&self.settings.revisions, labels);
         let known = self.index.find_fence(id);
         let of_another = known.is_some_and(|fence| !in_scope(&fence.labels));
-        if is_anothers(&self.settings, &id.namespace, &self.index) {
-            return Verdict::Nothing;
-        }
         if of_another || (known.is_none() && self.index.find_sidecar(id).is_some_and(|left| !in_scope(&left.labels))) {
             return Verdict::Nothing;
         }
