@@ -1,8 +1,9 @@
 //! The command line: what can be asked of the binary, in the words of its users.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use lazyload_api::names;
 
 /// On-demand service configuration for Istio meshes.
@@ -19,6 +20,34 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The name under which kubectl finds the binary as its plugin.
+const PLUGIN: &str = "kubectl-lazyload";
+
+/// Reads the command line, or ends the process with what is wrong with it.
+#[must_use]
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Cli {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let read = command(arguments.first().map(OsString::as_os_str)).try_get_matches_from(arguments);
+    read.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit())
+}
+
+/// The command line as its user types it, who called the binary by this name: its usage says `kubectl lazyload` to who came by kubectl.
+#[must_use]
+pub fn command(called: Option<&OsStr>) -> clap::Command {
+    let command = Cli::command();
+    if is_plugin(called) { command.bin_name("kubectl lazyload") } else { command }
+}
+
+/// The name that a shell completes for who called the binary by this one.
+#[must_use]
+pub fn completed_name(called: Option<&OsStr>) -> &'static str {
+    if is_plugin(called) { PLUGIN } else { "lazyload" }
+}
+
+fn is_plugin(called: Option<&OsStr>) -> bool {
+    called.and_then(|called| Path::new(called).file_stem()).is_some_and(|name| name == PLUGIN)
 }
 
 /// The commands.
@@ -51,6 +80,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Tell the seed's story without a cluster: first visit through the global-sidecar, second visit direct.
     Demo(DemoArgs),
+    /// Print what lets a shell complete this command line.
+    Completions(CompletionsArgs),
 }
 
 const GLOBAL_SIDECAR_HELP: &str = "\
@@ -301,4 +332,50 @@ pub enum ExportedKind {
     Fences,
     /// Sidecars without owners, for a cluster without lazyload.
     Sidecars,
+}
+
+/// Arguments of `lazyload completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+  bash   source <(lazyload completions bash)
+  zsh    lazyload completions zsh > \"${fpath[1]}/_lazyload\"
+  fish   lazyload completions fish > ~/.config/fish/completions/lazyload.fish
+Called as kubectl-lazyload it completes that name; kubectl itself completes its plugins in another way.")]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: CompletedShell,
+}
+
+/// Shells whose completions can be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CompletedShell {
+    /// The Bourne-again shell.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// The friendly interactive shell.
+    Fish,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(called: &str) -> String {
+        let mut command = command(Some(OsStr::new(called)));
+        let error = command.try_get_matches_from_mut([called, "status", "--help"]).unwrap_err();
+        error.to_string().lines().find(|line| line.starts_with("Usage: ")).unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn who_came_by_kubectl_is_told_to_come_by_kubectl() {
+        assert!(usage("/usr/local/bin/kubectl-lazyload").starts_with("Usage: kubectl lazyload status "));
+        assert!(usage("lazyload").starts_with("Usage: lazyload status "));
+    }
 }

@@ -18,10 +18,8 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::parse(std::env::args_os());
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return process::exit::report(&anyhow::anyhow!("a TLS provider was installed twice"));
     }

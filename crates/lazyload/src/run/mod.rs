@@ -4,6 +4,7 @@
 
 mod analyze;
 mod boot;
+mod completions;
 mod controller;
 mod crds;
 mod demo;
@@ -43,6 +44,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Graph(args) => block_on(graph::run(args)),
         Command::Export(args) => block_on(export::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 
