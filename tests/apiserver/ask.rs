@@ -72,6 +72,13 @@ async fn status_explain_graph_and_export_tell_what_is_in_the_cluster() {
     // Nobody has installed a global-sidecar here, and there are no pods.
     assert_eq!((code, codes), (1, vec![&json!("LZ001"), &json!("LZ104")]), "{said}");
 
+    let (code, said) = ask(&cluster, &["savings", "-o", "json"]);
+    let savings: Value = serde_json::from_str(&said).unwrap();
+    let of_fence = &savings["workloads"][0];
+    assert_eq!((code, &of_fence["name"], &of_fence["basis"]), (0, &json!("productpage"), &json!("sidecar")), "{said}");
+    // All there is besides: the API server itself.
+    assert_eq!((&of_fence["with"]["clusters"], &of_fence["without"]["clusters"]), (&json!(1), &json!(2)), "{said}");
+
     let (code, said) = ask(&cluster, &["status", "nobody"]);
     assert_eq!((code, said.as_str()), (1, "lazyload: no ServiceFence nobody: `lazyload status` lists them\n"));
 }

@@ -129,7 +129,7 @@ pub struct Destination {
     pub host: String,
 }
 
-/// What Lazyload reads of a ServiceEntry: which hosts it adds to the mesh, and for whom.
+/// What Lazyload reads of a ServiceEntry: which hosts it adds to the mesh, on how many ports, and for whom.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "networking.istio.io",
@@ -146,7 +146,18 @@ pub struct ServiceEntrySpec {
     /// Its hosts, wildcards (`*.example.com`) among them.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// Ports of each of its hosts.
+    #[serde(default)]
+    pub ports: Vec<ServiceEntryPort>,
     /// Namespaces whose callers know the hosts: names, `.` for its own, `*` for all; empty means the mesh's default.
     #[serde(default)]
     pub export_to: Vec<String>,
+}
+
+/// One port of a ServiceEntry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceEntryPort {
+    /// What is spoken there.
+    #[serde(default)]
+    pub protocol: String,
 }

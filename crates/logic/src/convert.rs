@@ -93,7 +93,16 @@ pub fn service(object: &core::Service) -> Option<Service> {
         labels: labels(&object.metadata),
         selector: spec.and_then(|spec| spec.selector.clone()).unwrap_or_default(),
         target_ports: spec.into_iter().flat_map(|spec| spec.ports.iter().flatten()).map(target_port).collect(),
+        ports: spec.map(ports_with_clusters).unwrap_or_default(),
     })
+}
+
+/// Istio has no clusters for UDP, and takes a Service that stands for an outer name for another name of that.
+fn ports_with_clusters(spec: &core::ServiceSpec) -> usize {
+    if spec.type_.as_deref() == Some("ExternalName") {
+        return 0;
+    }
+    spec.ports.iter().flatten().filter(|port| port.protocol.as_deref() != Some("UDP")).count()
 }
 
 /// The port of a Service's pods that a port of it leads to; `None` if it is known by name only.

@@ -57,6 +57,8 @@ pub struct Service {
     pub selector: Labels,
     /// Ports of its pods; `None` if one of them is known by name only, so that it may be any.
     pub target_ports: Option<BTreeSet<u16>>,
+    /// How many of its ports a proxy that knows it has a cluster for.
+    pub ports: usize,
 }
 
 /// A Kubernetes Namespace.

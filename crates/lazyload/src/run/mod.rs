@@ -18,6 +18,7 @@ mod logs;
 mod reload;
 mod render;
 mod replica;
+mod savings;
 mod self_check;
 mod status;
 mod uninstall;
@@ -41,6 +42,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => block_on(status::run(args)),
         Command::Analyze(args) => block_on(analyze::run(args)),
         Command::Explain(args) => block_on(explain::run(args)),
+        Command::Savings(args) => block_on(savings::run(args)),
         Command::Graph(args) => block_on(graph::run(args)),
         Command::Export(args) => block_on(export::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),

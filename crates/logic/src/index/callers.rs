@@ -73,6 +73,11 @@ impl Callers {
         self.pods.get(id)
     }
 
+    /// Every EndpointSlice.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.slices.values()
+    }
+
     pub(super) fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Pod> {
         let from = ObjectRef::new(namespace, "");
         self.pods.range(from..).map(|(_, pod)| pod).take_while(move |pod| &*pod.id.namespace == namespace)

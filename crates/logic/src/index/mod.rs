@@ -1,10 +1,12 @@
 //! Owns what exists in the cluster, with the reverse look-ups that decisions need.
 //! Never decides what should exist.
 //! Next: `callers` for who has an address; `virtual_services` and `gateway_routes` for what is behind a host; `registry` for which hosts
-//! the mesh knows besides Services; `coverage` for which Services policies protect, `workloads` for the accounts of pods.
+//! the mesh knows besides Services; `coverage` for which Services policies protect, `workloads` for the accounts of pods, `declared` for what
+//! a proxy has to keep.
 
 mod callers;
 mod coverage;
+mod declared;
 mod gateway_routes;
 mod gone;
 mod hosts;
@@ -34,6 +36,7 @@ use virtual_services::VirtualServices;
 use workloads::Workloads;
 
 pub use callers::{Caller, NoCaller};
+pub use declared::{Declared, Load};
 
 /// Everything that was seen and is kept.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::declared::{Declared, Load};
 use super::hosts::{Hosts, is_exported, is_too_wide};
 use crate::fence::host::check_host;
 use crate::types::{ObjectRef, ServiceEntry};
@@ -15,6 +16,7 @@ pub(super) struct Registry {
 #[derive(Debug, PartialEq)]
 struct Entry {
     hosts: BTreeSet<String>,
+    ports: usize,
     export_to: Vec<String>,
 }
 
@@ -23,7 +25,8 @@ impl Registry {
     pub(super) fn apply(&mut self, object: &ServiceEntry) -> bool {
         let hosts = object.spec.hosts.iter().map(|host| host.to_ascii_lowercase());
         let hosts = hosts.filter(|host| check_host(host).is_ok() && !is_too_wide(host)).collect();
-        let entry = Entry { hosts, export_to: object.spec.export_to.clone() };
+        let ports = object.spec.ports.iter().filter(|port| !port.protocol.eq_ignore_ascii_case("UDP")).count();
+        let entry = Entry { hosts, ports, export_to: object.spec.export_to.clone() };
         if self.entries.get(&object.id) == Some(&entry) {
             return false;
         }
@@ -58,6 +61,18 @@ impl Registry {
     pub(super) fn import_of(&self, host: &str, namespace: &str) -> Option<String> {
         let mut patterns = self.by_host.matching(host);
         patterns.find(|(_, ids)| ids.iter().any(|id| self.is_exported(id, namespace))).map(|(pattern, _)| pattern)
+    }
+
+    /// Every host of every ServiceEntry.
+    pub(super) fn declared(&self) -> impl Iterator<Item = Declared<'_>> {
+        self.entries.iter().flat_map(|(id, entry)| {
+            entry.hosts.iter().map(|host| Declared {
+                host: host.into(),
+                namespace: &id.namespace,
+                export_to: &entry.export_to,
+                load: Load { clusters: entry.ports, endpoints: 0 },
+            })
+        })
     }
 
     fn is_exported(&self, id: &ObjectRef, namespace: &str) -> bool {

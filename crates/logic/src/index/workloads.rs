@@ -56,6 +56,12 @@ impl Workloads {
         shapes.filter(|(_, labels)| selects(selector, labels))
     }
 
+    /// How many pods in a namespace a selector selects.
+    pub(super) fn count(&self, namespace: &str, selector: &Labels) -> usize {
+        let shapes = self.selected(Some(namespace), selector).filter_map(|shape| self.shapes.get(shape));
+        shapes.flat_map(BTreeMap::values).sum()
+    }
+
     /// The accounts of the pods in a namespace that a selector selects.
     pub(super) fn accounts(&self, namespace: &str, selector: &Labels) -> BTreeSet<Arc<str>> {
         let shapes = self.selected(Some(namespace), selector).filter_map(|shape| self.shapes.get(shape));

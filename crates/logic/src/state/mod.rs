@@ -2,7 +2,7 @@
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
 //! as it is, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
-//! for fences of a pod label, `reload` for settings that change.
+//! for fences of a pod label, `reload` for settings that change; `explain`, `analyze` and `savings` for those who ask.
 
 mod affected;
 pub mod analyze;
@@ -15,6 +15,7 @@ mod notice;
 mod plan;
 mod pods;
 mod reload;
+pub mod savings;
 mod standing;
 mod takeover;
 

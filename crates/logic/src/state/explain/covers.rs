@@ -9,8 +9,12 @@ pub(super) fn covers(entry: &str, host: &str, own_namespace: &str) -> bool {
         return name == "*" && matches(of, Some(namespace), own_namespace);
     }
     let service = service_of_host(host);
-    let named = name == "*" || name == host || name.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix));
-    named && matches(of, service.as_ref().map(|service| &*service.namespace), own_namespace)
+    names(name, host) && matches(of, service.as_ref().map(|service| &*service.namespace), own_namespace)
+}
+
+/// Whether the part of an entry behind its namespace stands for a host.
+pub(in crate::state) fn names(name: &str, host: &str) -> bool {
+    name == "*" || name == host || name.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix))
 }
 
 fn matches(of: &str, namespace: Option<&str>, own_namespace: &str) -> bool {

@@ -5,7 +5,7 @@
 
 mod advice;
 mod causes;
-mod covers;
+pub(super) mod covers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,7 +135,7 @@ impl State {
     }
 
     /// Its own, or that of the fence that rules its pods.
-    fn sidecar_of(&self, fence: &Fence) -> Option<&Sidecar> {
+    pub(super) fn sidecar_of(&self, fence: &Fence) -> Option<&Sidecar> {
         let ruler = self.claims.ruler(&fence.id).unwrap_or(&fence.id);
         self.index.find_sidecar(ruler)
     }
