@@ -1,5 +1,5 @@
 //! THE ACTS: the one binary. `cli` reads the command line, `run` composes each command from the verb folders
-//! (`watch`, `observe`, `apply`, `lead`, `forward`, `admin`, `ask`), which touch the world and decide nothing.
+//! (`watch`, `observe`, `apply`, `lead`, `identify`, `forward`, `admin`, `ask`), which touch the world and decide nothing.
 //! Never decides: what should be is computed in `lazyload-logic`.
 
 mod admin;
@@ -9,6 +9,7 @@ mod cli;
 mod documents;
 mod folder;
 mod forward;
+mod identify;
 mod lead;
 mod observe;
 mod process;

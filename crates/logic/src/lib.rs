@@ -19,4 +19,5 @@ pub mod report;
 pub mod route;
 pub mod settings;
 pub mod state;
+pub mod trust;
 pub mod types;

@@ -15,8 +15,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::observe::Counters;
+use crate::identify::IdentityCounters;
 use crate::observe::prometheus::PrometheusCounters;
+use crate::observe::{Counters, Refused};
 
 /// Everything counted by one controller.
 #[derive(Debug, Default)]
@@ -47,6 +48,7 @@ pub struct Metrics {
     pushes_unseen: Counter,
     proxies_silent: Counter,
     observed: Arc<Counters>,
+    identity: Arc<IdentityCounters>,
     prometheus: Arc<PrometheusCounters>,
 }
 
@@ -86,6 +88,12 @@ impl Metrics {
     #[must_use]
     pub fn observed(&self) -> Arc<Counters> {
         self.observed.clone()
+    }
+
+    /// The counters of our identity in the mesh.
+    #[must_use]
+    pub fn identity(&self) -> Arc<IdentityCounters> {
+        self.identity.clone()
     }
 
     /// Counts Kubernetes Events that could not be told.
@@ -267,8 +275,16 @@ impl Metrics {
             ("lazyload_accesslog_overflow", "Pairs dropped because the engine was behind", &observed.overflow),
             ("lazyload_accesslog_forgotten_early", "Times a stream had too many pairs", &observed.forgotten_early),
             ("lazyload_accesslog_streams_open", "Streams open now", &observed.streams_open),
+            ("lazyload_accesslog_streams_secured", "Streams open now over mutual TLS", &observed.streams_secured),
             ("lazyload_accesslog_streams_refused", "Streams refused", &observed.streams_refused),
             ("lazyload_accesslog_streams_broken", "Streams that ended with an error", &observed.streams_broken),
+            ("lazyload_identity_issued", "Certificates of the mesh that were given", &self.identity.issued),
+            ("lazyload_identity_failed", "Attempts to get one that came to nothing", &self.identity.failed),
+            (
+                "lazyload_identity_expires_seconds",
+                "Unix time at which the certificate of the mesh ends; 0: there is none",
+                &self.identity.expires,
+            ),
             ("lazyload_relay_told", "Pairs told on to the other replicas", &observed.relay_told),
             ("lazyload_relay_heard", "Pairs passed on that another replica told", &observed.relay_heard),
             ("lazyload_relay_links", "Streams to other replicas that are open now", &observed.relay_links),
@@ -281,6 +297,15 @@ impl Metrics {
             let labels = ReasonLabels { reason: reason.name() };
             skipped.get_or_create(&labels).set(clamped(observed.skipped(reason)));
         }
+        let refused = Family::<ReasonLabels, Gauge>::default();
+        for reason in Refused::ALL {
+            refused.get_or_create(&ReasonLabels { reason: reason.name() }).set(clamped(observed.refused(reason)));
+        }
+        registry.register(
+            "lazyload_accesslog_connections_refused",
+            "Connections closed at the door, by reason",
+            refused,
+        );
         registry.register("lazyload_accesslog_skipped", "Entries that told nothing, by reason", skipped);
     }
 }

@@ -17,7 +17,7 @@ use tonic::Code;
 use super::client::{AccessLogSender, mk_message, open};
 use super::seen::Limits;
 use super::server::{ObserveError, serve_within};
-use super::{Counters, METHOD, SERVICE};
+use super::{Counters, Door, METHOD, SERVICE};
 
 /// Longest that anything may take; only a failure waits for so long.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -39,7 +39,8 @@ async fn start(capacity: usize) -> Running {
     let (calls_tx, calls) = mpsc::channel(capacity);
     let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
     let limits = Limits { period: Duration::from_secs(3600), ..Limits::default() };
-    let server = tokio::spawn(serve_within(limits, listener, calls_tx, counters.clone(), None, shutdown.clone()));
+    let server =
+        tokio::spawn(serve_within(limits, listener, Door::open(), calls_tx, counters.clone(), None, shutdown.clone()));
     Running { address, calls, counters, shutdown, server }
 }
 
@@ -142,7 +143,8 @@ async fn the_sender_connects_again_after_the_server_was_gone() {
 
     let listener = TcpListener::bind(first.address).await.unwrap();
     let (calls_tx, mut calls) = mpsc::channel(8);
-    tokio::spawn(serve_within(Limits::default(), listener, calls_tx, Arc::default(), None, CancellationToken::new()));
+    let (limits, never) = (Limits::default(), CancellationToken::new());
+    tokio::spawn(serve_within(limits, listener, Door::open(), calls_tx, Arc::default(), None, never));
     let arrived = timeout(DEADLINE, async {
         loop {
             // Until the sender has heard of the old stream's end, entries vanish, as they do with Envoy; none is an error.

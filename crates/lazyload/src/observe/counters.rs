@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use lazyload_logic::observation::Skipped;
 
+use super::door::Refused;
+
 /// Everything counted since the start. `entries` = `absorbed` + the skipped ones + those told by the passed and overflown pairs.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -36,10 +38,26 @@ pub(crate) struct Counters {
     pub(crate) relay_links: AtomicU64,
     /// Streams that claimed to be another replica's, from an address that is none's.
     pub(crate) relay_refused: AtomicU64,
+    /// Streams open now that came over mutual TLS.
+    pub(crate) streams_secured: AtomicU64,
+    refused: [AtomicU64; Refused::ALL.len()],
     skipped: [AtomicU64; Skipped::ALL.len()],
 }
 
 impl Counters {
+    /// Connections that were closed before they said anything, for this reason.
+    #[must_use]
+    pub(crate) fn refused(&self, reason: Refused) -> u64 {
+        self.refused.get(reason.index()).map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// One more such connection.
+    pub(super) fn refuse(&self, reason: Refused) {
+        if let Some(count) = self.refused.get(reason.index()) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
     /// Entries that told nothing, for this reason.
     #[must_use]
     pub(crate) fn skipped(&self, reason: Skipped) -> u64 {
@@ -77,9 +95,10 @@ impl Counters {
     }
 
     /// Counts a stream as open until the guard is dropped.
-    pub(super) fn stream(self: &Arc<Self>) -> OpenStream {
+    pub(super) fn stream(self: &Arc<Self>, secured: bool) -> OpenStream {
         self.streams_open.fetch_add(1, Relaxed);
-        OpenStream(self.clone())
+        self.streams_secured.fetch_add(secured.into(), Relaxed);
+        OpenStream { counters: self.clone(), secured }
     }
 }
 
@@ -113,10 +132,14 @@ impl Tally {
 
 /// An open stream.
 #[derive(Debug)]
-pub(super) struct OpenStream(Arc<Counters>);
+pub(super) struct OpenStream {
+    counters: Arc<Counters>,
+    secured: bool,
+}
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.streams_open.fetch_sub(1, Relaxed);
+        self.counters.streams_open.fetch_sub(1, Relaxed);
+        self.counters.streams_secured.fetch_sub(self.secured.into(), Relaxed);
     }
 }

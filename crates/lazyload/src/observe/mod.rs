@@ -1,11 +1,12 @@
 //! Owns what is learned from: the access logs that the mesh's proxies send (the gRPC server, the scan of each message, what is passed on
 //! of it), Prometheus, and what proxies say of their Sidecars.
 //! Never decides who a caller is or what a call means: `lazyload_logic::observation` says what an entry tells, the state the rest.
-//! Next: `server` for the life of a stream, `intake` for the life of a message, `relay` for what the other replicas are told,
+//! Next: `door` for who is let in, `server` for the life of a stream, `intake` for the life of a message, `relay` for what the other replicas are told,
 //! `client` for the demo's simulated proxy, `prometheus`, `proxies`.
 
 pub(crate) mod codec;
 mod counters;
+mod door;
 mod fields;
 mod intake;
 pub(crate) mod relay;
@@ -21,8 +22,11 @@ pub(crate) mod proxies;
 
 #[cfg(test)]
 mod conversation;
+#[cfg(test)]
+mod secured;
 
 pub(crate) use counters::Counters;
+pub(crate) use door::{Door, Refused};
 pub(crate) use server::{ObserveError, serve};
 
 /// Envoy's access-log service.

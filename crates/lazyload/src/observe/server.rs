@@ -1,4 +1,4 @@
-//! The access-log server that the global-sidecars' proxies send to. Plaintext gRPC, one long stream for each of Envoy's
+//! The access-log server that the global-sidecars' proxies send to. gRPC, one long stream for each of Envoy's
 //! worker threads; the answer comes when the stream ends, as Envoy expects none.
 
 use std::convert::Infallible;
@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::Stream;
 use lazyload_logic::observation::Call;
-use tokio::net::{TcpListener, TcpStream};
+use lazyload_logic::trust::Peer;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::codec::RawCodec;
 use super::counters::Counters;
+use super::door::{Door, Met, connections};
 use super::intake::{From, Intake, ReceiverGone};
 use super::relay::{RELAYED, Relay};
 use super::seen::Limits;
@@ -42,8 +43,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long peers may take to close their connections at the end.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Pause after a connection could not be accepted (no file descriptors left, for example).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Access logs cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -66,24 +65,26 @@ pub(crate) enum ObserveError {
 
 /// Serves access logs until `shutdown`; what they tell goes to `calls`, one batch for each message that tells something new.
 /// A full channel costs no entry for good: what did not fit is counted and passed on when it is seen again. Where there are other replicas
-/// they are told too, and they alone may tell what is not told on.
+/// they are told too, and they alone may tell what is not told on. The door says who may tell anything.
 ///
 /// # Errors
 /// The listener does not work.
 pub(crate) async fn serve(
     listener: TcpListener,
+    door: Door,
     calls: mpsc::Sender<Vec<Call>>,
     counters: Arc<Counters>,
     relay: Option<Relay>,
     shutdown: CancellationToken,
 ) -> Result<(), ObserveError> {
-    serve_within(Limits::default(), listener, calls, counters, relay, shutdown).await
+    serve_within(Limits::default(), listener, door, calls, counters, relay, shutdown).await
 }
 
 /// [`serve`] with other bounds of what a stream remembers.
 pub(super) async fn serve_within(
     limits: Limits,
     listener: TcpListener,
+    door: Door,
     calls: mpsc::Sender<Vec<Call>>,
     counters: Arc<Counters>,
     relay: Option<Relay>,
@@ -91,6 +92,7 @@ pub(super) async fn serve_within(
 ) -> Result<(), ObserveError> {
     let address = listener.local_addr().map_err(|source| ObserveError::Address { source })?;
     let places = Arc::new(Semaphore::new(MAX_STREAMS));
+    let incoming = connections(listener, door, counters.clone());
     let service = AccessLogService { calls, counters, relay, limits, places, shutdown: shutdown.clone() };
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -98,7 +100,7 @@ pub(super) async fn serve_within(
         .http2_max_header_list_size(MAX_HEADERS)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .add_service(service)
-        .serve_with_incoming_shutdown(connections(listener), shutdown.cancelled());
+        .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
@@ -108,21 +110,6 @@ pub(super) async fn serve_within(
         result = served => result.map_err(|source| ObserveError::Serve { address, source }),
         () = drained => Ok(()),
     }
-}
-
-/// The listener's connections; one that cannot be accepted does not end the server.
-fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
-    futures::stream::unfold(listener, async |listener| {
-        loop {
-            match listener.accept().await {
-                Ok((connection, _)) => return Some((Ok(connection), listener)),
-                Err(error) => {
-                    tracing::warn!(%error, "failed to accept an access-log connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    })
 }
 
 /// The service; each call of its method makes a stream of its own.
@@ -168,35 +155,40 @@ impl ClientStreamingService<Bytes> for AccessLogService {
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let service = self.clone();
         Box::pin(async move {
-            let from = service.origin(&request)?;
-            service.read(request.into_inner(), from).await
+            let met = request.extensions().get::<Met>().copied();
+            let from = service.origin(&request, met)?;
+            let secured = met.is_some_and(|met| met.peer.is_some());
+            service.read(request.into_inner(), from, secured).await
         })
     }
 }
 
 impl AccessLogService {
-    /// Whose a stream is. Who says that it is another replica's must be at the address of one.
-    fn origin(&self, request: &Request<Streaming<Bytes>>) -> Result<From, Status> {
-        if !request.metadata().contains_key(RELAYED) {
+    /// Whose a stream is. Who says that it is another replica's must be at the address of one, and a certificate must say the same.
+    fn origin(&self, request: &Request<Streaming<Bytes>>, met: Option<Met>) -> Result<From, Status> {
+        let peer = met.and_then(|met| met.peer);
+        let relayed = request.metadata().contains_key(RELAYED);
+        if !relayed && peer != Some(Peer::Replica) {
             return Ok(From::Proxy(self.relay.clone()));
         }
-        let address = request.remote_addr().map(|address| address.ip());
-        if self.relay.as_ref().is_some_and(|relay| relay.is_peer(address)) {
+        let address = met.map(|met| met.address);
+        let is_replica = self.relay.as_ref().is_some_and(|relay| relay.is_peer(address));
+        if relayed && is_replica && peer != Some(Peer::GlobalSidecar) {
             return Ok(From::Replica);
         }
         self.counters.relay_refused.fetch_add(1, Relaxed);
-        tracing::debug!(?address, "a stream claims to be another replica's, from an address that is none's");
-        Err(Status::permission_denied("not a replica's address, as far as is known here"))
+        tracing::debug!(?address, "a stream claims to be another replica's, and is none's");
+        Err(Status::permission_denied("not a replica, as far as is known here"))
     }
 
     /// The life of a stream.
-    async fn read(self, mut messages: Streaming<Bytes>, from: From) -> Result<Response<Bytes>, Status> {
+    async fn read(self, mut messages: Streaming<Bytes>, from: From, secured: bool) -> Result<Response<Bytes>, Status> {
         let Ok(_place) = self.places.try_acquire() else {
             self.counters.streams_refused.fetch_add(1, Relaxed);
             return Err(Status::resource_exhausted("too many access-log streams"));
         };
         // Streams of proxies alone are counted: whether there is any is worth an alert.
-        let _open = matches!(from, From::Proxy(_)).then(|| self.counters.stream());
+        let _open = matches!(from, From::Proxy(_)).then(|| self.counters.stream(secured));
         let intake = Intake::new(self.calls, self.counters.clone(), self.limits, Instant::now());
         let mut intake = intake.of(from);
         loop {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{EVENT_QUEUE, Engine};
-use super::logs::Logs;
+use super::logs::{Logs, Security};
 use super::reload::{Reload, warn};
 use super::replica::Replica;
 use super::self_check;
@@ -73,11 +73,13 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     // Nobody leads before the engine awaits its lists.
     let starting = readiness.awaits("its own start");
     let mut replica = Replica::start(&client, &settings, context().namespace, &metrics, &readiness)?;
-    let relay = replica.as_ref().map(|replica| replica.relay.clone());
+    let security = Security::start(&settings, &metrics, &readiness, &shutdown);
+    let relay = replica.as_ref().map(|replica| security.of_relay(replica.relay.clone()));
+    let log_source = log_source.map(|listener| (listener, security.door()));
     let logs = Logs::serve(log_source, calls_tx, &metrics, relay, &shutdown)?;
     let level = Some(level).filter(|_| level_of_process.is_none());
-    let reload =
-        Reload { file, running: settings, level, output, events: events_tx.downgrade(), metrics: metrics.clone() };
+    let (believed, events) = (security.believed, events_tx.downgrade());
+    let reload = Reload { file, running: settings, level, output, believed, events, metrics: metrics.clone() };
     let reload = tokio::spawn(reload.run());
     let (questions_tx, questions_rx) = mpsc::channel(1);
     let asking = prometheus.map(|settings| {

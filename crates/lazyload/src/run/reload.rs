@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use lazyload_logic::settings::{Resolved, Settings};
 use lazyload_logic::state::{Event, State};
-use tokio::sync::mpsc;
+use lazyload_logic::trust::Believed;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::metrics::Metrics;
 use crate::process::log_file::Output;
@@ -26,6 +27,8 @@ pub struct Reload {
     pub level: Option<LevelHandle>,
     /// Where log lines go.
     pub output: Output,
+    /// Whose access logs are believed.
+    pub believed: watch::Sender<Believed>,
     /// The engine, which ends with its watches.
     pub events: mpsc::WeakSender<Event>,
     /// Counts what was read.
@@ -83,6 +86,7 @@ impl Reload {
         let Some(events) = self.events.upgrade() else { return };
         if events.send(Event::Settings(Box::new(settings.clone()))).await.is_ok() {
             tracing::info!(settings = settings.effective(), "settings changed");
+            self.believed.send_replace(Believed::of(&settings));
             self.metrics.config_reloaded();
             self.running = settings;
         }

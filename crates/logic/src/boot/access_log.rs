@@ -3,9 +3,13 @@
 use lazyload_api::names;
 use serde_json::{Value, json};
 
-use super::meta::metadata;
+use super::meta::{metadata, set};
 use super::place::Place;
 use super::{FilterNames, Installation};
+use crate::settings::LogSecurity;
+
+/// The static cluster by which Istio's bootstrap reaches the agent beside the proxy.
+const ISTIO_AGENT: &str = "sds-grpc";
 
 /// What is added to the proxy's bootstrap: a cluster that is the controller's access-log service.
 pub(super) fn bootstrap(installation: &Installation) -> String {
@@ -16,7 +20,7 @@ pub(super) fn bootstrap(installation: &Installation) -> String {
         // A controller that died without a word is noticed in seconds, not when TCP gives up.
         "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": {"interval": "5s", "timeout": "3s"}}},
     });
-    let cluster = json!({
+    let mut cluster = json!({
         "name": names::ACCESS_LOG_SOURCE,
         "type": "STRICT_DNS",
         "connect_timeout": "5s",
@@ -31,8 +35,44 @@ pub(super) fn bootstrap(installation: &Installation) -> String {
             }}}}]}],
         },
     });
+    if settings.log_security != LogSecurity::Off {
+        set(&mut cluster, "transport_socket", mutual_tls(installation));
+    }
     // Indented: people read it in the ConfigMap.
     format!("{:#}\n", json!({"static_resources": {"clusters": [cluster]}}))
+}
+
+/// The proxy shows the certificate that it has from Istio, and talks to the controller's identity alone. The trust domain is not compared:
+/// the mesh's authorities sign none that is not trusted.
+fn mutual_tls(installation: &Installation) -> Value {
+    let agent = |name: &str| {
+        json!({"name": name, "sds_config": {
+            "resource_api_version": "V3",
+            // As Istio has it: without a certificate there is nothing to send.
+            "initial_fetch_timeout": "0s",
+            "api_config_source": {
+                "api_type": "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": true,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": ISTIO_AGENT}}],
+            },
+        }})
+    };
+    let account = &installation.settings.module_name;
+    let controller = format!("spiffe://[^/]+/ns/{}/sa/{}", installation.namespace, account.replace('.', "\\."));
+    let controller = json!({"san_type": "URI", "matcher": {"safe_regex": {"regex": controller}}});
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": {
+                "alpn_protocols": ["h2"],
+                "tls_certificate_sds_secret_configs": [agent("default")],
+                "combined_validation_context": {
+                    "default_validation_context": {"match_typed_subject_alt_names": [controller]},
+                    "validation_context_sds_secret_config": agent("ROOTCA"),
+                },
+            },
+        },
+    })
 }
 
 /// The ConfigMap that Istio's injector mounts for the proxy; its pod does not start before it exists.

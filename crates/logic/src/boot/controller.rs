@@ -4,7 +4,7 @@ use lazyload_api::names;
 use serde_json::{Value, json};
 
 use super::meta::{binding, cluster_metadata, env_from_field, metadata, rule, set_if_any};
-use super::{Controller, Installation, election, log_volume, pod_security};
+use super::{Controller, Installation, election, log_volume, mesh_identity, pod_security};
 use crate::checksum::checksum;
 use crate::settings::{MetricSource, Settings};
 
@@ -93,7 +93,7 @@ pub(super) fn deployment(installation: &Installation) -> Value {
         vec![json!({"name": "config-volume", "configMap": {"name": name, "defaultMode": 420}})],
         vec![json!({"name": "config-volume", "mountPath": "/etc/slime/config"})],
     );
-    if let Some((volume, mount)) = log_volume::of(installation) {
+    for (volume, mount) in [log_volume::of(installation), mesh_identity::of(installation)].into_iter().flatten() {
         volumes.push(volume);
         mounts.push(mount);
     }

@@ -16,6 +16,7 @@ mod install;
 mod istio_version;
 mod log_volume;
 mod lua;
+pub mod mesh_identity;
 mod meta;
 mod metadata_exchange;
 mod needs;

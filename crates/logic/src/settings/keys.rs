@@ -58,6 +58,7 @@ const LEVELS: &[Level] = &[
 ];
 
 const GENERAL: &[&str] = &[
+    "accessLogSecurity",
     "addEnvHeaderViaLua",
     "autoFence",
     "autoPort",

@@ -52,6 +52,30 @@ pub enum Switching {
     Fastest,
 }
 
+/// How access logs reach the controller, and whom it believes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogSecurity {
+    /// Plaintext, from whoever reaches the port.
+    #[default]
+    Off,
+    /// Proxies send over mutual TLS; plaintext is taken too, so that either side may be replaced first.
+    Permissive,
+    /// Mutual TLS alone.
+    Strict,
+}
+
+impl LogSecurity {
+    /// As users write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Permissive => "permissive",
+            Self::Strict => "strict",
+        }
+    }
+}
+
 /// A rule that sends some unmatched domains elsewhere than to the global-sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dispatch {
@@ -157,6 +181,8 @@ pub struct Settings {
     pub source: MetricSource,
     /// How Prometheus is asked, where it is the source.
     pub prometheus: Option<Prometheus>,
+    /// How access logs reach the controller, where they are the source.
+    pub log_security: LogSecurity,
     /// How Sidecars are changed.
     pub switching: Switching,
     /// Hosts whose AuthorizationPolicies name the caller are dependencies before any call.

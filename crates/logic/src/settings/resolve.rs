@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::reader::{Reader, SettingsError};
 use super::{
-    Dispatch, DomainAlias, MetricSource, NamespaceSelector, Revisions, Settings, Switching, choices, keys, values,
+    Dispatch, DomainAlias, LogSecurity, MetricSource, NamespaceSelector, Revisions, Settings, Switching, choices, keys,
+    values,
 };
 use super::{log_file, prometheus};
 
@@ -88,6 +89,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         mode: choices::mode(&general, &misc, context)?,
         source,
         prometheus,
+        log_security: log_security(&general.key("accessLogSecurity"))?,
         switching: switching(&general.key("switching"))?,
         policy_dependencies: on_unless_off(&general.key("policyDependencies"))?,
         service_label: service_label(&global.key("service"))?,
@@ -147,6 +149,16 @@ fn switching(reader: &Reader<'_>) -> Result<Switching, SettingsError> {
         None | Some("lossless") => Ok(Switching::Lossless),
         Some("fastest") => Ok(Switching::Fastest),
         Some(_) => Err(reader.error("lossless or fastest")),
+    }
+}
+
+fn log_security(reader: &Reader<'_>) -> Result<LogSecurity, SettingsError> {
+    match reader.name()?.as_deref() {
+        // In YAML an `off` without quotes may be a flag.
+        None | Some("off" | "false") => Ok(LogSecurity::Off),
+        Some("permissive") => Ok(LogSecurity::Permissive),
+        Some("strict") => Ok(LogSecurity::Strict),
+        Some(_) => Err(reader.error("off, permissive or strict")),
     }
 }
 

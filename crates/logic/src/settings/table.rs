@@ -56,6 +56,7 @@ impl Settings {
             mode,
             source,
             prometheus,
+            log_security,
             switching,
             policy_dependencies,
             service_label,
@@ -85,7 +86,7 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 37] = [
+        let rows: [(&'static str, Value, Takes); 38] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoPort", json!(auto_port), Takes::Render),
@@ -109,6 +110,7 @@ impl Settings {
             ("general.globalSidecarMode", json!(mode), Takes::Restart),
             ("general.metricSourceType", json!(source), Takes::Restart),
             ("metric.prometheus", json!(prometheus), Takes::Restart),
+            ("general.accessLogSecurity", json!(log_security.name()), Takes::Restart),
             ("general.switching", json!(format!("{switching:?}").to_lowercase()), Takes::Nothing),
             ("general.policyDependencies", json!(if *policy_dependencies { "on" } else { "off" }), Takes::Nothing),
             ("global.service", json!(service_label), Takes::Nothing),
@@ -160,6 +162,7 @@ impl Settings {
             mode: running.mode,
             source: running.source,
             prometheus: running.prometheus.clone(),
+            log_security: running.log_security,
             // VirtualServices of other revisions are not kept: they would have to be listed again.
             revisions: Revisions { own: self.revisions.own, ..running.revisions.clone() },
             istio_namespace: running.istio_namespace.clone(),

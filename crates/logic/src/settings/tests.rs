@@ -258,7 +258,7 @@ fn all_different() -> Settings {
             "dispatches": [{"name": 1, "cluster": "c"}], "domainAliases": [{"pattern": "a"}], "stableHost": ["a.b"],
             "clusterGsNamespace": "gs", "passthroughByDefault": true, "addEnvHeaderViaLua": true, "proxyVersion": "1",
             "supportH2": true, "cleanupWormholePort": true, "globalSidecarMode": "namespace", "metricSourceType": "prometheus", "switching": "fastest",
-            "policyDependencies": false,
+            "policyDependencies": false, "accessLogSecurity": "strict",
         },
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
@@ -395,6 +395,18 @@ fn switches_are_lossless_unless_the_fastest_are_wanted() {
     assert_eq!(settings(json!({"general": {"switching": "fastest"}})).switching, Switching::Fastest);
     let error = resolve(&json!({"general": {"switching": "fast"}}), &Context::default()).unwrap_err();
     assert_eq!(error.to_string(), "general.switching: expected lossless or fastest, got \"fast\"");
+}
+
+#[test]
+fn access_logs_are_plaintext_unless_mutual_tls_is_asked_for() {
+    let security = |value: Value| settings(json!({"general": {"accessLogSecurity": value}})).log_security;
+    for off in [json!(null), json!(""), json!("off"), json!(false)] {
+        assert_eq!(security(off), LogSecurity::Off);
+    }
+    assert_eq!(security(json!("permissive")), LogSecurity::Permissive);
+    assert_eq!(security(json!("strict")), LogSecurity::Strict);
+    let error = resolve(&json!({"general": {"accessLogSecurity": "on"}}), &Context::default()).unwrap_err();
+    assert_eq!(error.to_string(), "general.accessLogSecurity: expected off, permissive or strict, got \"on\"");
 }
 
 #[test]

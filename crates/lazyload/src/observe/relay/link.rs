@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lazyload_logic::settings::LogSecurity;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -12,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::super::METHOD;
 use super::super::codec::RawCodec;
 use super::{RELAYED, Relay, message};
+use crate::identify::Connector;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,6 +37,8 @@ const FLUSH: Duration = Duration::from_secs(1);
 enum Broken {
     #[error("failed to connect")]
     Connect(#[from] tonic::transport::Error),
+    #[error("there is no certificate of the mesh yet")]
+    NoIdentity,
     #[error("the stream ended: {0}")]
     Ended(String),
     #[error("it is too slow")]
@@ -54,8 +58,16 @@ impl Link {
     /// Tells the replica until the shutdown.
     pub(super) async fn run(self) {
         let mut pause = RETRY.0;
+        // A replica that is replaced later may not know TLS yet.
+        let mut plaintext = self.relay.security == LogSecurity::Off;
         loop {
-            match self.talk(&mut pause).await {
+            let talked = self.talk(plaintext, &mut pause).await;
+            plaintext = match self.relay.security {
+                LogSecurity::Off => true,
+                LogSecurity::Permissive => !plaintext && matches!(talked, Err(Broken::Connect(_) | Broken::NoIdentity)),
+                LogSecurity::Strict => false,
+            };
+            match talked {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::debug!(replica = %self.to, error = &error as &dyn std::error::Error, "telling it again");
@@ -69,14 +81,8 @@ impl Link {
     }
 
     /// One stream. `Ok` at the shutdown.
-    async fn talk(&self, pause: &mut Duration) -> Result<(), Broken> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.to))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE.0)
-            .keep_alive_timeout(KEEPALIVE.1)
-            .keep_alive_while_idle(true)
-            .local_address(self.from);
-        let mut client = Grpc::new(endpoint.connect().await?);
+    async fn talk(&self, plaintext: bool, pause: &mut Duration) -> Result<(), Broken> {
+        let mut client = Grpc::new(self.connect(plaintext).await?);
         let ended = |error: String| Broken::Ended(error);
         client.ready().await.map_err(|error| ended(error.to_string()))?;
         let (messages_tx, messages_rx) = mpsc::channel(BUFFERED);
@@ -96,6 +102,22 @@ impl Link {
         // The stream is closed; the replica answers when it has taken everything.
         drop(tokio::time::timeout(FLUSH, answer).await);
         Ok(())
+    }
+
+    async fn connect(&self, plaintext: bool) -> Result<Channel, Broken> {
+        let scheme = if plaintext { "http" } else { "https" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.to))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE.0)
+            .keep_alive_timeout(KEEPALIVE.1)
+            .keep_alive_while_idle(true)
+            .local_address(self.from);
+        if plaintext {
+            return Ok(endpoint.connect().await?);
+        }
+        let identity = self.relay.identity.borrow().clone().ok_or(Broken::NoIdentity)?;
+        let connector = Connector::new(identity.client.clone()).from(self.from);
+        Ok(endpoint.connect_with_connector(connector).await?)
     }
 
     /// Fills a stream until the shutdown.

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lazyload_logic::observation::Call;
+use lazyload_logic::settings::LogSecurity;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::counters::Counters;
 use super::seen::{Limits, Seen};
+use crate::identify::Current;
 use crate::lead::peers::Peers;
 use link::Link;
 
@@ -36,13 +38,21 @@ pub(crate) struct Relay {
     heard: Arc<Mutex<Seen>>,
     live: broadcast::Sender<Bytes>,
     counters: Arc<Counters>,
+    security: LogSecurity,
+    identity: Current,
 }
 
 impl Relay {
     /// A relay to these replicas.
     pub(crate) fn new(peers: watch::Receiver<Peers>, counters: Arc<Counters>) -> Self {
         let heard = Arc::new(Mutex::new(Seen::new(HEARD, Instant::now())));
-        Self { peers, heard, live: broadcast::Sender::new(BEHIND), counters }
+        let live = broadcast::Sender::new(BEHIND);
+        Self { peers, heard, live, counters, security: LogSecurity::Off, identity: watch::channel(None).1 }
+    }
+
+    /// The same over mutual TLS, where the settings want it.
+    pub(crate) fn secured(self, security: LogSecurity, identity: Current) -> Self {
+        Self { security, identity, ..self }
     }
 
     /// Tells on what a proxy told.

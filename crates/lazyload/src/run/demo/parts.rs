@@ -19,7 +19,7 @@ use crate::folder::{Folder, Keeping, Problem};
 use crate::forward::guard::Guard;
 use crate::forward::limits::Limits;
 use crate::forward::services::ServiceNames;
-use crate::observe;
+use crate::observe::{self, Door};
 use crate::process::listen::bind;
 use crate::process::readiness::Readiness;
 use crate::run::engine::{EVENT_QUEUE, Engine};
@@ -107,7 +107,7 @@ pub fn start_controller(directory: &Path, shutdown: &CancellationToken) -> anyho
     let watches = watch_folder(&folder, events_tx, problems_tx)?;
     let listener = bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let access_log = listener.local_addr()?;
-    let logs = observe::serve(listener, calls_tx, metrics.observed(), None, shutdown.clone());
+    let logs = observe::serve(listener, Door::open(), calls_tx, metrics.observed(), None, shutdown.clone());
     let logs = tokio::spawn(async move {
         if let Err(error) = logs.await {
             tracing::error!(error = &error as &dyn std::error::Error, "the access-log server ended");
