@@ -1,6 +1,6 @@
 //! Owns the views of the whole on a real mesh: a real Kubernetes, istiod and Envoy from the testbed.
 //! Never looks inside the product: what is asserted is what kubectl, an access log or a called pod shows.
-//! Next: `story` for the seed's example, `lossless` for every kind of switch under load, `identity` for who called, `policy` for who is
+//! Next: `story` for the seed's example, `lossless` for every kind of switch under load, `identity` for who called, `secured` for access logs over mutual TLS, `policy` for who is
 //! allowed, `switch` for the time to direct, `routes` for destinations behind destinations, `kill` for a controller that dies, `faults` for everything else that breaks, `streams` for
 //! requests that outlast a switch, `operator` for the seed's
 //! SlimeBoots in a mesh that is `operated`,
@@ -18,6 +18,7 @@ mod operator;
 mod pods;
 mod policy;
 mod routes;
+mod secured;
 mod story;
 mod streams;
 mod switch;

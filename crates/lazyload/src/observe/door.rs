@@ -29,8 +29,8 @@ const HANDSHAKE: u8 = 22;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that have not said who they are; more wait until they are accepted.
 const AT_THE_DOOR: usize = 1024;
-/// Those of one address; more are closed.
-const OF_ONE_ADDRESS: usize = 32;
+/// Those of one address; more are closed. A proxy comes with one for each of its worker threads, all at once when the controller is back.
+const OF_ONE_ADDRESS: usize = 128;
 /// Pause after a connection could not be accepted (no file descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -136,7 +136,13 @@ impl Hall {
         loop {
             tokio::select! {
                 accepted = self.listener.accept(), if self.asked.len() < AT_THE_DOOR => match accepted {
-                    Ok((stream, address)) => self.ask(stream, address.ip().to_canonical()),
+                    Ok((stream, address)) => {
+                        let address = address.ip().to_canonical();
+                        if self.door.security == LogSecurity::Off {
+                            return Connection { stream: Either::Left(stream), met: Met { address, peer: None } };
+                        }
+                        self.ask(stream, address);
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "failed to accept an access-log connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -186,9 +192,6 @@ impl Hall {
 impl Door {
     /// Who it is. `None`: it has gone without a word.
     async fn ask(&self, stream: TcpStream, address: IpAddr) -> Result<Option<Connection>, Refused> {
-        if self.security == LogSecurity::Off {
-            return Ok(Some(Connection { stream: Either::Left(stream), met: Met { address, peer: None } }));
-        }
         let mut first = [0];
         match stream.peek(&mut first).await {
             Ok(1) => {}

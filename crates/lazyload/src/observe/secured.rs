@@ -248,11 +248,11 @@ async fn who_says_nothing_at_the_door_keeps_nobody_out() {
     let authority = Authority::new();
     let mut running = start(LogSecurity::Strict, Some(authority.identity(CONTROLLER))).await;
     let mut silent = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..200 {
         silent.push(TcpStream::connect(running.address).await.unwrap());
     }
-    // Thirty-two of an address may be there at once; the others are closed without having been asked.
-    running.refused(Refused::TooMany, 68).await;
+    // So many of an address may be there at once; the others are closed without having been asked.
+    running.refused(Refused::TooMany, 72).await;
     let mut closed = silent.pop().unwrap();
     assert_eq!(closed.read(&mut [0]).await.unwrap_or_default(), 0);
     // Those who go make room.

@@ -289,7 +289,7 @@ fn what_takes_a_restart_is_kept_and_named_and_everything_else_is_taken_over() {
 #[test]
 fn the_effective_settings_are_one_readable_line() {
     let line = settings(json!({"general": {"autoFence": true, "wormholePort": ["9080"]}})).effective();
-    assert!(line.starts_with("{\"general.autoFence\":true,"), "{line}");
+    assert!(line.starts_with("{\"general.accessLogSecurity\":\"off\",\"general.autoFence\":true,"), "{line}");
     assert!(
         line.contains("\"general.wormholePort\":[9080]") && line.contains("\"global.log.logLevel\":\"info\""),
         "{line}"
