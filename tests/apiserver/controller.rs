@@ -177,6 +177,11 @@ impl Controller {
         get(&self.host, self.aux_port, path).await
     }
 
+    /// HOST:PORT of the auxiliary endpoints.
+    pub fn auxiliary_address(&self) -> String {
+        format!("{}:{}", self.host, self.aux_port)
+    }
+
     /// GET of the address that is for metrics alone.
     pub async fn get_metrics(&self) -> anyhow::Result<(u16, String)> {
         get(&self.host, self.metrics_port, "/metrics").await

@@ -33,6 +33,7 @@ mod scope;
 mod settings;
 mod status;
 mod story;
+mod top;
 mod uninstall;
 
 use std::time::Duration;

@@ -74,6 +74,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Tell what is wrong with fences and what they need, with what to do.
     Analyze(AnalyzeArgs),
+    /// Tell what goes on through the global-sidecar: what is stuck there first, then the busiest.
+    Top(TopArgs),
     /// Tell what each fence's Sidecar saves its proxies: clusters, endpoints and, as an estimate, memory.
     Savings(SavingsArgs),
     /// Tell who calls whom, as text or as a drawing.
@@ -267,6 +269,29 @@ pub struct AnalyzeArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
+
+/// Arguments of `lazyload top`.
+#[derive(Debug, Args)]
+#[command(after_help = TOP_HELP)]
+pub struct TopArgs {
+    /// Of callers in this namespace only.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Ask the controller at this address, its auxiliary port, instead of all that run in the cluster.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub controller: Option<String>,
+    /// So many at most.
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+const TOP_HELP: &str = "\
+stuck: the Sidecar of the caller has the route for half a minute or longer, and it calls through the global-sidecar all the same.
+Controllers are asked by way of the API server, with the rights to list deployments and pods and to get pods/proxy; or:
+  kubectl port-forward -n mesh-operator deployment/lazyload 8081 & lazyload top --controller 127.0.0.1:8081";
 
 /// Arguments of `lazyload savings`.
 #[derive(Debug, Args)]

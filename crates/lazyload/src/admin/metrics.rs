@@ -1,10 +1,11 @@
 //! What a controller counts. The first group has the original's names (contract 6.3) and is stable; the rest may still change.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lazyload_logic::observation::Skipped;
+use lazyload_logic::state::traffic::Busy;
 use lazyload_logic::state::{Change, Event, Learned, Outcome, Word};
 use lazyload_logic::types::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -47,6 +48,9 @@ pub struct Metrics {
     pushes: Pushes,
     pushes_unseen: Counter,
     proxies_silent: Counter,
+    fallback_stuck: Gauge,
+    fallback_uncounted: Counter,
+    busiest: Mutex<Arc<[Busy]>>,
     observed: Arc<Counters>,
     identity: Arc<IdentityCounters>,
     prometheus: Arc<PrometheusCounters>,
@@ -115,6 +119,7 @@ impl Metrics {
             Event::Deleted(..) => "deleted",
             Event::Listed(_) => "listed",
             Event::Called(_) => "called",
+            Event::Counted(_) => "counted",
             Event::Measured(_) => "measured",
             Event::Finished { .. } => "finished",
             Event::Proxies { .. } => "proxies",
@@ -162,6 +167,19 @@ impl Metrics {
                 self.pushes_unseen.inc();
             }
         }
+    }
+
+    /// What goes on through the global-sidecar, and calls of pairs that were too many to be told.
+    pub fn fallback(&self, busiest: Vec<Busy>, uncounted: u64) {
+        let stuck = busiest.iter().filter(|busy| busy.stuck).count();
+        self.fallback_stuck.set(i64::try_from(stuck).unwrap_or(i64::MAX));
+        self.fallback_uncounted.inc_by(uncounted);
+        *self.busiest.lock().unwrap_or_else(PoisonError::into_inner) = busiest.into();
+    }
+
+    /// What goes on through the global-sidecar, as it was told last.
+    pub fn busiest(&self) -> Arc<[Busy]> {
+        self.busiest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// This replica writes, or not.
@@ -229,6 +247,11 @@ impl Metrics {
                 "Calls whose caller's certificate agrees with its address",
                 &self.learned_verified,
             ),
+            (
+                "lazyload_fallback_stuck",
+                "Hosts of a fence that are called through the global-sidecar for long although their routes are there",
+                &self.fallback_stuck,
+            ),
             ("lazyload_calls_unverified", "Calls put down to a caller by its address alone", &self.learned_unverified),
         ] {
             registry.register(name, help, gauge.clone());
@@ -257,6 +280,8 @@ impl Metrics {
         registry.register("lazyload_pushes_unseen", "Writes of which proxies stopped telling, or not in time", unseen);
         let silent = self.proxies_silent.clone();
         registry.register("lazyload_proxies_silent", "Proxies that do not tell their statistics", silent);
+        let uncounted = self.fallback_uncounted.clone();
+        registry.register("lazyload_fallback_uncounted", "Calls of pairs too many to be told one by one", uncounted);
         self.register_observed(&mut registry);
         super::prometheus::register(&self.prometheus, &mut registry);
         let mut text = String::new();

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -26,12 +26,12 @@ pub struct Admin {
     pub level: Option<LevelHandle>,
 }
 
-/// Serves health, metrics and the log level until the shutdown.
+/// Serves health, metrics, what goes on through the global-sidecar and the log level until the shutdown.
 ///
 /// # Errors
 /// The listener fails.
 pub async fn serve(listener: TcpListener, admin: Admin, shutdown: CancellationToken) -> std::io::Result<()> {
-    let router = health().route("/metrics", get(metrics)).with_state(admin);
+    let router = health().route("/metrics", get(metrics)).route("/fallback", get(fallback)).with_state(admin);
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
@@ -86,6 +86,10 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
             (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new())
         }
     }
+}
+
+async fn fallback(State(admin): State<Admin>) -> Response {
+    Json(&*admin.metrics.busiest()).into_response()
 }
 
 async fn level_help() -> &'static str {

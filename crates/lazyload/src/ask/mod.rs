@@ -1,7 +1,8 @@
 //! Owns the questions that a user asks from a terminal: fetches fences and Sidecars, or all that the controller knows, from the cluster or a folder.
 //! Never changes anything, and decides nothing: what is told is `lazyload_logic::report` and `lazyload_logic::state::explain`.
-//! Next: `printed` for how it is told, `world` for all that the controller knows, `run::status` for the first of those who ask.
+//! Next: `printed` for how it is told, `world` for all that the controller knows, `pods` for those who are asked themselves, `run::status` for the first of those who ask.
 
+mod pods;
 mod printed;
 mod settings;
 mod world;
@@ -19,7 +20,8 @@ use crate::folder::{Folder, Keeping};
 use crate::process::api_server;
 use crate::process::exit::BadInput;
 use crate::watch::kube::resource;
-pub use printed::{print, table};
+pub use pods::controllers;
+pub use printed::{age, print, table};
 pub use settings::choose;
 pub use world::{World, world};
 

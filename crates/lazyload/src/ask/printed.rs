@@ -39,9 +39,30 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> std::io::Result<String> {
     String::from_utf8(bytes).map_err(std::io::Error::other)
 }
 
+/// Since when, in Unix seconds, as kubectl shortens it; a dash if that is not known.
+#[must_use]
+pub fn age(created: i64, now: i64) -> String {
+    let seconds = now.saturating_sub(created);
+    match seconds {
+        _ if created == 0 => "-".to_owned(),
+        ..120 => format!("{}s", seconds.max(0)),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, expected) in [(-5, "0s"), (119, "119s"), (600, "10m"), (7_300, "2h"), (200_000, "2d")] {
+            assert_eq!(age(1, 1 + seconds), expected);
+        }
+        assert_eq!(age(0, 9), "-");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_spaces() {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use lazyload_logic::observation::Skipped;
 
+use super::busy::Busy;
 use super::door::Refused;
 
 /// Everything counted since the start. `entries` = `absorbed` + the skipped ones + those told by the passed and overflown pairs.
@@ -42,6 +43,8 @@ pub(crate) struct Counters {
     pub(crate) streams_secured: AtomicU64,
     refused: [AtomicU64; Refused::ALL.len()],
     skipped: [AtomicU64; Skipped::ALL.len()],
+    /// How often each pair was seen.
+    pub(crate) busy: Arc<Busy>,
 }
 
 impl Counters {

@@ -48,12 +48,20 @@ type Fresh<'a> = HashMap<Pair<'a>, u64, foldhash::quality::RandomState>;
 impl Intake {
     /// For a stream that begins now.
     pub(super) fn new(calls: mpsc::Sender<Vec<Call>>, counters: Arc<Counters>, limits: Limits, now: Instant) -> Self {
-        Self { seen: Seen::new(limits, now), calls, counters, other_proxy: false, from: From::Proxy(None) }
+        let seen = Seen::new(limits, now).counting(Some(counters.busy.clone()));
+        Self { seen, calls, counters, other_proxy: false, from: From::Proxy(None) }
     }
 
     /// The same for a stream that may be another's.
     pub(super) fn of(self, from: From) -> Self {
-        Self { from, ..self }
+        // What another replica tells it has counted itself.
+        let busy = matches!(from, From::Proxy(_)).then(|| self.counters.busy.clone());
+        Self { from, seen: self.seen.counting(busy), ..self }
+    }
+
+    /// Nothing came for a while: what was counted is told.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.seen.turn(now);
     }
 
     /// Takes a message; its new pairs are passed on together, ordered by caller and host.
@@ -87,7 +95,7 @@ impl Intake {
         passed
     }
 
-    fn judge<'a>(&self, scanned: &Scanned<'a>, fresh: &mut Fresh<'a>, tally: &mut Tally) {
+    fn judge<'a>(&mut self, scanned: &Scanned<'a>, fresh: &mut Fresh<'a>, tally: &mut Tally) {
         tally.entries += 1;
         if self.other_proxy {
             return tally.skip(Skipped::OtherProxy);
@@ -96,7 +104,7 @@ impl Intake {
             Ok(pair) => pair,
             Err(reason) => return tally.skip(reason),
         };
-        if self.seen.contains(&pair) {
+        if self.seen.absorb(&pair) {
             tally.absorbed += 1;
             return;
         }

@@ -2,8 +2,9 @@
 //! of it), Prometheus, and what proxies say of their Sidecars.
 //! Never decides who a caller is or what a call means: `lazyload_logic::observation` says what an entry tells, the state the rest.
 //! Next: `door` for who is let in, `server` for the life of a stream, `intake` for the life of a message, `relay` for what the other replicas are told,
-//! `client` for the demo's simulated proxy, `prometheus`, `proxies`.
+//! `busy` for how often pairs are seen, `client` for the demo's simulated proxy, `prometheus`, `proxies`.
 
+mod busy;
 pub(crate) mod codec;
 mod counters;
 mod door;

@@ -5,11 +5,14 @@
 //! it could not use the first one (a fence that came later, for example).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
-use hashbrown::{Equivalent, HashSet};
+use hashbrown::{Equivalent, HashMap};
 use lazyload_logic::observation::{Call, Identity, Pair};
+
+use super::busy::Busy;
 
 /// Bounds of what is remembered.
 #[derive(Clone, Copy, Debug)]
@@ -36,17 +39,20 @@ pub(super) struct Seen {
     turned: Instant,
     current: Generation,
     previous: Generation,
+    /// Who wants to know how often pairs were seen, once they are forgotten.
+    busy: Option<Arc<Busy>>,
 }
 
 #[derive(Debug, Default)]
 struct Generation {
-    pairs: HashSet<SeenPair, RandomState>,
+    /// How often each was seen.
+    pairs: HashMap<SeenPair, u64, RandomState>,
     bytes: usize,
 }
 
 /// A pair, owned. A forged entry has another identity, or none: it must not absorb the true one, so the identity is a part of it.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct SeenPair {
+pub(super) struct SeenPair {
     caller: IpAddr,
     peer: Option<Identity<Box<str>>>,
     host: Box<str>,
@@ -72,14 +78,27 @@ impl Equivalent<SeenPair> for PairRef<'_> {
 }
 
 impl SeenPair {
+    pub(super) fn of(call: &Call) -> Self {
+        Self { caller: call.caller, peer: call.peer.clone(), host: call.authority.as_str().into() }
+    }
+
+    /// That it was seen so often.
+    pub(super) fn into_call(self, count: u64) -> Call {
+        Call { caller: self.caller, peer: self.peer, authority: self.host.into_string(), count }
+    }
+
     fn bytes(&self) -> usize {
         self.host.len() + self.peer.as_ref().map_or(0, |peer| peer.namespace.len() + peer.account.len())
     }
 }
 
 impl Generation {
-    fn clear(&mut self) {
-        self.pairs.clear();
+    /// Keeps its memory.
+    fn clear(&mut self, busy: Option<&Busy>) {
+        match busy.filter(|_| !self.pairs.is_empty()) {
+            Some(busy) => busy.add(self.pairs.drain()),
+            None => self.pairs.clear(),
+        }
         self.bytes = 0;
     }
 }
@@ -87,7 +106,13 @@ impl Generation {
 impl Seen {
     /// Nothing seen yet.
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
-        Self { limits, turned: now, current: Generation::default(), previous: Generation::default() }
+        Self { limits, turned: now, current: Generation::default(), previous: Generation::default(), busy: None }
+    }
+
+    /// Tells how often pairs were seen.
+    pub(super) fn counting(mut self, busy: Option<Arc<Busy>>) -> Self {
+        self.busy = busy;
+        self
     }
 
     /// Forgets what is old.
@@ -97,25 +122,31 @@ impl Seen {
             self.next_generation(now);
         }
         if age >= self.limits.period * 2 {
-            self.previous.clear();
+            self.previous.clear(self.busy.as_deref());
         }
     }
 
-    /// Whether the pair was passed on a moment ago.
-    pub(super) fn contains(&self, pair: &Pair<'_>) -> bool {
+    /// Whether the pair was passed on a moment ago; then it is counted here, once more.
+    pub(super) fn absorb(&mut self, pair: &Pair<'_>) -> bool {
         let pair = PairRef { caller: pair.caller, peer: pair.peer, host: pair.host.as_str() };
-        self.current.pairs.contains(&pair) || self.previous.pairs.contains(&pair)
+        let seen = self.current.pairs.get_mut(&pair).or_else(|| self.previous.pairs.get_mut(&pair));
+        seen.map(|count| *count += 1).is_some()
     }
 
     /// Remembers a pair that was passed on. Returns false if others had to be forgotten early to make room.
     pub(super) fn insert(&mut self, call: &Call, now: Instant) -> bool {
-        let pair = SeenPair { caller: call.caller, peer: call.peer.clone(), host: call.authority.as_str().into() };
+        let pair = SeenPair::of(call);
         let bytes = pair.bytes();
         let full = self.current.pairs.len() >= self.limits.pairs || self.current.bytes + bytes > self.limits.bytes;
         if full {
             self.next_generation(now);
         }
-        if self.current.pairs.insert(pair) {
+        let mut is_new = false;
+        *self.current.pairs.entry(pair).or_insert_with(|| {
+            is_new = true;
+            0
+        }) += call.count;
+        if is_new {
             self.current.bytes += bytes;
         }
         !full
@@ -123,22 +154,31 @@ impl Seen {
 
     /// Every pair that is remembered, as one call each.
     pub(super) fn calls(&self) -> Vec<Call> {
-        let repeated = |pair: &&SeenPair| self.current.pairs.contains(*pair);
-        let before = self.previous.pairs.iter().filter(|pair| !repeated(pair));
+        let repeated = |pair: &&SeenPair| self.current.pairs.contains_key(*pair);
+        let before = self.previous.pairs.keys().filter(|pair| !repeated(pair));
         let call = |pair: &SeenPair| Call {
             caller: pair.caller,
             peer: pair.peer.clone(),
             authority: pair.host.to_string(),
             count: 1,
         };
-        before.chain(&self.current.pairs).map(call).collect()
+        before.chain(self.current.pairs.keys()).map(call).collect()
     }
 
     /// Keeps the memory of the generation that is forgotten, for the new one.
     fn next_generation(&mut self, now: Instant) {
         std::mem::swap(&mut self.current, &mut self.previous);
-        self.current.clear();
+        self.current.clear(self.busy.as_deref());
         self.turned = now;
+    }
+}
+
+/// The stream has ended: what it counted is told.
+impl Drop for Seen {
+    fn drop(&mut self) {
+        let busy = self.busy.as_deref();
+        self.current.clear(busy);
+        self.previous.clear(busy);
     }
 }
 
@@ -162,8 +202,8 @@ mod tests {
 
     impl Seen {
         /// Without identity.
-        fn has(&self, caller: IpAddr, host: &str) -> bool {
-            self.contains(&mk_pair(caller, None, host))
+        fn has(&mut self, caller: IpAddr, host: &str) -> bool {
+            self.absorb(&mk_pair(caller, None, host))
         }
 
         fn put(&mut self, caller: IpAddr, host: &str, now: Instant) -> bool {
@@ -197,9 +237,9 @@ mod tests {
         };
         let all = [None, Some(("default", "a")), Some(("default", "b")), Some(("test", "a")), Some(("defaulta", "a"))];
         for (at, peer) in all.into_iter().enumerate() {
-            assert!(!seen.contains(&pair(peer)), "{peer:?}");
+            assert!(!seen.absorb(&pair(peer)), "{peer:?}");
             assert!(seen.insert(&mk_call(&pair(peer)), start));
-            assert!(all[..=at].iter().all(|seen_before| seen.contains(&pair(*seen_before))));
+            assert!(all[..=at].iter().all(|seen_before| seen.absorb(&pair(*seen_before))));
         }
     }
 
@@ -230,6 +270,23 @@ mod tests {
             }
         }
         assert_eq!(passed, 5, "once in two periods, as it enters right after a turn each time");
+    }
+
+    #[test]
+    fn how_often_a_pair_was_seen_is_told_once_it_is_forgotten_or_the_stream_ends() {
+        let busy = Arc::new(Busy::default());
+        let told = || busy.take().0.into_iter().map(|call| (call.authority, call.count)).collect::<Vec<_>>();
+        let (seen, start) = mk_seen(10, 1000);
+        let mut seen = seen.counting(Some(busy.clone()));
+        seen.put(CALLER, "details", start);
+        assert!(seen.has(CALLER, "details") && seen.has(CALLER, "details"));
+        seen.turn(after(start, 1000));
+        seen.put(CALLER, "reviews", after(start, 1000));
+        assert_eq!(told(), []);
+        seen.turn(after(start, 2000));
+        assert_eq!(told(), [("details".to_owned(), 3)]);
+        drop(seen);
+        assert_eq!(told(), [("reviews".to_owned(), 1)]);
     }
 
     #[test]
@@ -273,7 +330,7 @@ mod tests {
                 prop_assert!(seen.has(caller, &host));
                 for generation in [&seen.current, &seen.previous] {
                     prop_assert!(generation.pairs.len() <= 5 && generation.bytes <= 40);
-                    prop_assert_eq!(generation.bytes, generation.pairs.iter().map(SeenPair::bytes).sum::<usize>());
+                    prop_assert_eq!(generation.bytes, generation.pairs.keys().map(SeenPair::bytes).sum::<usize>());
                 }
             }
         }

@@ -41,6 +41,8 @@ const MAX_STREAMS: usize = 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long it may take to answer that.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A stream that is silent for so long tells what it has counted.
+const REST: Duration = Duration::from_secs(2);
 /// How long peers may take to close their connections at the end.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -195,6 +197,10 @@ impl AccessLogService {
             let message = tokio::select! {
                 message = messages.message() => message,
                 () = self.shutdown.cancelled() => break,
+                () = tokio::time::sleep(REST) => {
+                    intake.rest(Instant::now());
+                    continue;
+                }
             };
             let message = message.inspect_err(|status| {
                 self.counters.streams_broken.fetch_add(1, Relaxed);

@@ -29,6 +29,8 @@ const WRITES_AT_ONCE: usize = 32;
 const LATE: Duration = Duration::from_secs(2);
 /// How often everything is looked at again, in case a message was lost.
 const HEAL_EVERY: Duration = Duration::from_secs(600);
+/// How often what streams have counted is put down to fences, and told.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// The controller's loop.
 pub struct Engine<W> {
@@ -105,6 +107,8 @@ impl<W: Writer> Engine<W> {
     ) {
         let mut heal = tokio::time::interval(HEAL_EVERY);
         heal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut count = tokio::time::interval(COUNT_EVERY);
+        count.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lead = self.lead.clone();
         loop {
             self.write();
@@ -124,6 +128,7 @@ impl<W: Writer> Engine<W> {
                 }
                 () = alarm => {}
                 _ = heal.tick() => self.heal(),
+                _ = count.tick() => self.count(),
             }
             for _ in 0..EVENTS_PER_PLAN {
                 let Ok(event) = events.try_recv() else { break };
@@ -152,6 +157,14 @@ impl<W: Writer> Engine<W> {
         } else {
             self.state.stand_by(self.clock.now());
         }
+    }
+
+    fn count(&mut self) {
+        let (calls, uncounted) = self.metrics.observed().busy.take();
+        if !calls.is_empty() {
+            self.on(Event::Counted(calls));
+        }
+        self.metrics.fallback(self.state.busiest(self.clock.now()), uncounted);
     }
 
     fn take_over(&mut self) {

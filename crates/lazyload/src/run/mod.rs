@@ -21,6 +21,7 @@ mod replica;
 mod savings;
 mod self_check;
 mod status;
+mod top;
 mod uninstall;
 
 use crate::cli::Command;
@@ -42,6 +43,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => block_on(status::run(args)),
         Command::Analyze(args) => block_on(analyze::run(args)),
         Command::Explain(args) => block_on(explain::run(args)),
+        Command::Top(args) => block_on(top::run(args)),
         Command::Savings(args) => block_on(savings::run(args)),
         Command::Graph(args) => block_on(graph::run(args)),
         Command::Export(args) => block_on(export::run(args)),

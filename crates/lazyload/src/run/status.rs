@@ -2,7 +2,7 @@
 
 use lazyload_logic::report::{FenceReport, Origin, Standing, reports};
 
-use crate::ask::{fetch, print, table};
+use crate::ask::{age, fetch, print, table};
 use crate::cli::StatusArgs;
 use crate::process::clock::Clock;
 
@@ -120,18 +120,6 @@ fn sidecar(report: &FenceReport) -> String {
     standing.to_owned()
 }
 
-/// As kubectl shortens it.
-fn age(created: i64, now: i64) -> String {
-    let seconds = now.saturating_sub(created);
-    match seconds {
-        _ if created == 0 => "-".to_owned(),
-        ..120 => format!("{}s", seconds.max(0)),
-        120..7_200 => format!("{}m", seconds / 60),
-        7_200..172_800 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use lazyload_api::service_fence::DomainStatus;
@@ -205,13 +193,5 @@ mod tests {
     #[test]
     fn an_empty_mesh_says_what_would_make_a_fence() {
         assert!(all(&[], false, 0).unwrap().contains("slime.io/serviceFenced=true"));
-    }
-
-    #[test]
-    fn ages_are_short() {
-        for (seconds, expected) in [(-5, "0s"), (119, "119s"), (600, "10m"), (7_300, "2h"), (200_000, "2d")] {
-            assert_eq!(age(1, 1 + seconds), expected);
-        }
-        assert_eq!(age(0, 9), "-");
     }
 }

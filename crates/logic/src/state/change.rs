@@ -21,6 +21,8 @@ pub enum Event {
     Listed(Kind),
     /// Calls were seen.
     Called(Vec<Call>),
+    /// Pairs were seen so often since the last time: for who asks what is called, nothing is learned from it.
+    Counted(Vec<Call>),
     /// Prometheus was asked.
     Measured(Box<Round>),
     /// A planned change was carried out, or not.

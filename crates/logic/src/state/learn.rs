@@ -158,7 +158,7 @@ impl State {
 
     /// The caller's namespace and the fences that speak for it: those that select the pod, and the namesakes of the Services that do
     /// (a fence made later then knows at once what was seen before).
-    fn find_callers(&self, call: &Call) -> Result<(String, BTreeSet<ObjectRef>), NoCaller> {
+    pub(super) fn find_callers(&self, call: &Call) -> Result<(String, BTreeSet<ObjectRef>), NoCaller> {
         let pod = match self.index.find_caller(call.caller, call.peer.as_ref())? {
             Caller::Pod(pod) => pod,
             Caller::Services(services) => {

@@ -2,7 +2,8 @@
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
 //! as it is, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
-//! for fences of a pod label, `reload` for settings that change; `explain`, `analyze` and `savings` for those who ask.
+//! for fences of a pod label, `reload` for settings that change; `traffic` for what goes on
+//! through the global-sidecar; `explain`, `analyze` and `savings` for those who ask.
 
 mod affected;
 pub mod analyze;
@@ -18,6 +19,7 @@ mod reload;
 pub mod savings;
 mod standing;
 mod takeover;
+pub mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,6 +32,7 @@ pub use measure::InterestSet;
 pub use notice::Notice;
 use pods::PodFences;
 use standing::Standing;
+use traffic::Traffic;
 
 use crate::fence::alias::Aliases;
 use crate::fence::conditions::Condition;
@@ -69,6 +72,7 @@ pub struct State {
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
     alarms: BTreeSet<(Duration, ObjectRef)>,
     waiting_calls: WaitingCalls,
+    traffic: Traffic,
     pod_fences: PodFences,
     windows: Windows,
     delivery: Delivery,
@@ -137,6 +141,7 @@ impl State {
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),
             waiting_calls: WaitingCalls::default(),
+            traffic: Traffic::default(),
             pod_fences: PodFences::default(),
             windows: Windows::default(),
             delivery: Delivery::default(),
@@ -156,6 +161,7 @@ impl State {
                 }
             }
             Event::Called(calls) => self.called(calls, now),
+            Event::Counted(calls) => self.counted(&calls, now),
             Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
             Event::Proxies { id, version, word } => self.proxies_say(id, version, word, now.monotonic),

@@ -9,7 +9,7 @@ pub(super) mod covers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::State;
 use crate::fence::completion::{complete_known, service_of_host};
@@ -59,7 +59,7 @@ pub struct HostExplained {
 }
 
 /// The way of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Way {
     /// The workload's proxy has the route.

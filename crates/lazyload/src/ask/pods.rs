@@ -1,0 +1,120 @@
+//! Pods that are asked themselves, by way of the API server, and who they are.
+
+use std::fmt;
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use kube::api::ListParams;
+use kube::{Api, Client, Config, ResourceExt as _};
+use lazyload_api::names;
+use lazyload_logic::types::ObjectRef;
+
+use crate::process::api_server;
+use crate::process::exit::BadInput;
+
+/// The name of the port on which a controller tells of itself.
+const AUXILIARY_PORT: &str = "aux-port";
+/// Longest that a pod may take to answer.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What answers HTTP.
+pub struct Asked {
+    client: Client,
+    /// What comes before the path.
+    prefix: String,
+    name: String,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Asked {
+    /// A pod, asked by way of the API server.
+    pub fn pod(client: Client, id: &ObjectRef, port: u16) -> Self {
+        let prefix = format!("/api/v1/namespaces/{}/pods/{}:{port}/proxy", id.namespace, id.name);
+        Self { client, prefix, name: format!("pod {id}") }
+    }
+
+    /// An address, asked directly.
+    fn at(address: &str) -> anyhow::Result<Self> {
+        let bad = || BadInput(format!("{address}: expected HOST:PORT"));
+        let uri = format!("http://{address}").parse::<http::Uri>().map_err(|_| bad())?;
+        if uri.port_u16().is_none() || uri.path() != "/" {
+            return Err(bad().into());
+        }
+        let client = Client::try_from(Config::new(uri))?;
+        Ok(Self { client, prefix: String::new(), name: address.to_owned() })
+    }
+
+    /// Fetches a page.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses, or the API server does.
+    pub async fn get(&self, path: &str) -> anyhow::Result<String> {
+        let request = http::Request::get(format!("{}{path}", self.prefix)).body(Vec::new())?;
+        let answered = tokio::time::timeout(ANSWER, self.client.request_text(request)).await;
+        let answer = answered.with_context(|| format!("{self} did not answer {path} within {} s", ANSWER.as_secs()))?;
+        answer.with_context(|| format!("failed to ask {self} for {path}: you need the right to get pods/proxy"))
+    }
+}
+
+/// The controllers of the cluster, or the one at an address.
+///
+/// # Errors
+/// There is none; the API server cannot be reached, or refuses.
+pub async fn controllers(address: Option<&str>) -> anyhow::Result<Vec<Asked>> {
+    if let Some(address) = address {
+        return Ok(vec![Asked::at(address)?]);
+    }
+    let client = api_server::client().await?;
+    let found = find_controllers(&client).await?;
+    if found.is_empty() {
+        bail!(
+            "no controller runs: no pod of a SlimeBoot's controller is Running (`lazyload top --controller HOST:PORT` asks another)"
+        );
+    }
+    Ok(found)
+}
+
+/// Those that run: pods of the Deployments of SlimeBoots.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn find_controllers(client: &Client) -> anyhow::Result<Vec<Asked>> {
+    let ours = ListParams::default().labels(&format!("{}={}", names::PART_OF_LABEL, names::PART_OF));
+    let deployments = Api::<Deployment>::all(client.clone())
+        .list(&ours)
+        .await
+        .context("failed to list deployments (--controller HOST:PORT needs no right to)")?;
+    let mut found = Vec::new();
+    for deployment in deployments.items {
+        let Some(spec) = deployment.spec.as_ref() else { continue };
+        let Some(port) = spec.template.spec.as_ref().and_then(auxiliary_port) else { continue };
+        let labels = spec.selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
+        let selected =
+            ListParams::default().labels(&labels.collect::<Vec<_>>().join(",")).fields("status.phase=Running");
+        let namespace = deployment.namespace().unwrap_or_default();
+        let pods = Api::<Pod>::namespaced(client.clone(), &namespace).list(&selected).await;
+        for pod in pods.with_context(|| format!("failed to list pods of {namespace}"))? {
+            let id = ObjectRef::new(namespace.as_str(), pod.name_any());
+            found.push(Asked::pod(client.clone(), &id, port));
+        }
+    }
+    Ok(found)
+}
+
+/// Where a controller tells of itself; `None` of other pods.
+fn auxiliary_port(pod: &PodSpec) -> Option<u16> {
+    let mut controllers = pod.containers.iter().filter(|container| {
+        let mut words = container.command.iter().chain(&container.args).flatten();
+        words.any(|word| word == "controller")
+    });
+    let port = controllers.find_map(|container| {
+        container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(AUXILIARY_PORT))
+    })?;
+    u16::try_from(port.container_port).ok()
+}
