@@ -134,14 +134,17 @@ build_shellcheck() {
 
 # Debian's Prometheus without installing it: no service is started, none that runs is touched. The version is the distribution's.
 build_prometheus() {
-  [ ! -x "$BIN/prometheus" ] || return 0
+  [ ! -x "$BIN/prometheus" ] || [ ! -x "$BIN/promtool" ] || return 0
   say "build: prometheus"
   rm -rf "$SRC/prometheus"; mkdir -p "$SRC/prometheus"; cd "$SRC/prometheus" || exit
   { apt-get download prometheus || { apt-get update -qq && apt-get download prometheus; }; } >"$SRC/apt.log" 2>&1 ||
     die "apt-get download prometheus failed: $SRC/apt.log"
   dpkg-deb -x prometheus_*.deb files
   mkdir -p "$BIN"
-  install -m755 files/usr/bin/prometheus "$BIN/prometheus.new"; mv "$BIN/prometheus.new" "$BIN/prometheus"
+  local program
+  for program in promtool prometheus; do
+    install -m755 "files/usr/bin/$program" "$BIN/$program.new"; mv "$BIN/$program.new" "$BIN/$program"
+  done
   rm -rf "$SRC/prometheus"
 }
 

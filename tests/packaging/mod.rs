@@ -1,7 +1,8 @@
 //! Owns what users install from, as far as it can be seen without a cluster: the Helm chart, the scripts, the image.
 //! Never installs anything; `mesh::ways` does, on a real mesh.
-//! Next: `chart` for Helm, `scripts` for `install/samples/lazyload`, `image` for `image/build.sh`.
+//! Next: `chart` for Helm, `scripts` for `install/samples/lazyload`, `image` for `image/build.sh`, `alerts` for what the chart alerts of.
 
+mod alerts;
 mod chart;
 mod image;
 mod metrics;
