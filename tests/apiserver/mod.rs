@@ -9,6 +9,7 @@ pub mod cluster;
 mod controller;
 mod cut;
 mod dependencies;
+mod doctor;
 mod forwarder;
 mod history;
 mod identity;

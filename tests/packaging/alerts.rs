@@ -8,11 +8,14 @@ use crate::support::repository;
 
 #[test]
 fn each_alert_fires_for_its_reason_and_none_for_a_controller_that_works() {
-    let Some(promtool) = promtool("each_alert_fires_for_its_reason_and_none_for_a_controller_that_works") else { return };
+    let Some(promtool) = promtool("each_alert_fires_for_its_reason_and_none_for_a_controller_that_works") else {
+        return;
+    };
     let rules = std::fs::read_to_string(repository().join("charts/lazyload/files/alerts.yaml")).unwrap();
     let cases = std::fs::read_to_string(repository().join("tests/packaging/alerts_test.yaml")).unwrap();
     let parsed: Value = serde_saphyr::from_str(&rules).unwrap();
-    let alerts: Vec<&str> = parsed["groups"][0]["rules"].as_array().unwrap().iter().filter_map(|rule| rule["alert"].as_str()).collect();
+    let alerts: Vec<&str> =
+        parsed["groups"][0]["rules"].as_array().unwrap().iter().filter_map(|rule| rule["alert"].as_str()).collect();
     assert!(alerts.len() > 10, "{alerts:?}");
     for alert in alerts {
         assert!(cases.contains(alert), "{alert} is never made to fire");

@@ -135,7 +135,8 @@ fn alerts_and_dashboard_ask_only_for_metrics_that_exist() {
     for (file, least, text) in [("alerts", 5, read("charts/lazyload/files/alerts.yaml")), ("dashboard", 15, dashboard)]
     {
         // A histogram is shown in parts.
-        let asked: BTreeSet<String> = names(&text).iter().map(|name| name.trim_end_matches("_bucket").to_owned()).collect();
+        let asked: BTreeSet<String> =
+            names(&text).iter().map(|name| name.trim_end_matches("_bucket").to_owned()).collect();
         assert!(asked.len() >= least, "{file}: {asked:?}");
         assert_eq!(asked.difference(&documented).collect::<Vec<_>>(), Vec::<&String>::new(), "{file}");
     }

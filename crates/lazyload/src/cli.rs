@@ -74,6 +74,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Tell what is wrong with fences and what they need, with what to do.
     Analyze(AnalyzeArgs),
+    /// Tell whether an installation is as it must be to work: rights, versions, CRDs, conditions, access logs, proxies.
+    Doctor(DoctorArgs),
     /// Tell what goes on through the global-sidecar: what is stuck there first, then the busiest.
     Top(TopArgs),
     /// Tell what each fence's Sidecar saves its proxies: clusters, endpoints and, as an estimate, memory.
@@ -82,6 +84,8 @@ pub enum Command {
     Graph(GraphArgs),
     /// Print fences with what they have learned, or Sidecars, as YAML to keep.
     Export(ExportArgs),
+    /// Replay an access log: which ServiceFences and Sidecars would a mesh get?
+    Simulate(SimulateArgs),
     /// Tell the seed's story without a cluster: first visit through the global-sidecar, second visit direct.
     Demo(DemoArgs),
     /// Print what lets a shell complete this command line.
@@ -202,6 +206,22 @@ pub struct DemoArgs {
     pub access_log: Option<PathBuf>,
 }
 
+/// Arguments of `lazyload simulate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The same as lazyload demo --mesh DIR --access-log FILE: objects go to standard output, what was learned and left out to standard error.
+  kubectl get ns,svc,pods,endpointslices,virtualservices,servicefences -A -o yaml > DIR/cluster.yaml
+  kubectl logs POD -c istio-proxy > proxy.log
+  lazyload simulate --mesh DIR proxy.log > after.yaml")]
+pub struct SimulateArgs {
+    /// The YAML of the mesh; it stays as it is.
+    #[arg(long, value_name = "DIR")]
+    pub mesh: PathBuf,
+    /// An access log: Envoy's text format as Istio writes it, or Istio's JSON.
+    #[arg(value_name = "FILE")]
+    pub access_log: PathBuf,
+}
+
 /// Where fences and Sidecars are asked for.
 #[derive(Debug, Args)]
 pub struct Source {
@@ -269,6 +289,20 @@ pub struct AnalyzeArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
+
+/// Arguments of `lazyload doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_HELP)]
+pub struct DoctorArgs {
+    /// How it is printed; wide also tells what would let be asked what could not.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+const DOCTOR_HELP: &str = "\
+Exit code 1 if a check failed. What could not be asked is not known, and fails nothing.
+Needed: KUBECONFIG, with the rights to list what the controller lists, deployments, customresourcedefinitions, slimeboots and ConfigMaps, and to get
+pods/proxy: controllers and proxies (port 15090) are asked by way of the API server.";
 
 /// Arguments of `lazyload top`.
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, Config, ResourceExt as _};
 use lazyload_api::names;
@@ -50,6 +50,20 @@ impl Asked {
         Ok(Self { client, prefix: String::new(), name: address.to_owned() })
     }
 
+    /// Whether a process is ready, and what it says besides.
+    ///
+    /// # Errors
+    /// It does not answer, or the API server refuses.
+    pub async fn readiness(&self) -> anyhow::Result<(bool, String)> {
+        match self.get("/modules/readyz").await {
+            Ok(said) => Ok((true, said)),
+            Err(error) => match error.downcast_ref::<kube::Error>() {
+                Some(kube::Error::Api(status)) if status.code == 503 => Ok((false, status.message.clone())),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// Fetches a page.
     ///
     /// # Errors
@@ -71,7 +85,7 @@ pub async fn controllers(address: Option<&str>) -> anyhow::Result<Vec<Asked>> {
         return Ok(vec![Asked::at(address)?]);
     }
     let client = api_server::client().await?;
-    let found = find_controllers(&client).await?;
+    let found = find(&client, Role::Controller).await?;
     if found.is_empty() {
         bail!(
             "no controller runs: no pod of a SlimeBoot's controller is Running (`lazyload top --controller HOST:PORT` asks another)"
@@ -80,41 +94,62 @@ pub async fn controllers(address: Option<&str>) -> anyhow::Result<Vec<Asked>> {
     Ok(found)
 }
 
-/// Those that run: pods of the Deployments of SlimeBoots.
+/// What a Deployment of an installation runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `lazyload controller`
+    Controller,
+    /// `lazyload global-sidecar`
+    GlobalSidecar,
+}
+
+/// What a Deployment runs, by its containers' commands; `None` if it is neither.
+pub fn role(deployment: &Deployment) -> Option<Role> {
+    let containers = &deployment.spec.as_ref()?.template.spec.as_ref()?.containers;
+    let mut words = containers.iter().flat_map(|container| container.command.iter().chain(&container.args).flatten());
+    words.find_map(|word| match word.as_str() {
+        "controller" => Some(Role::Controller),
+        "global-sidecar" => Some(Role::GlobalSidecar),
+        _ => None,
+    })
+}
+
+/// The controllers that run: pods of the Deployments of SlimeBoots.
 ///
 /// # Errors
 /// The API server refuses.
-pub async fn find_controllers(client: &Client) -> anyhow::Result<Vec<Asked>> {
+pub async fn find(client: &Client, wanted: Role) -> anyhow::Result<Vec<Asked>> {
     let ours = ListParams::default().labels(&format!("{}={}", names::PART_OF_LABEL, names::PART_OF));
-    let deployments = Api::<Deployment>::all(client.clone())
-        .list(&ours)
-        .await
-        .context("failed to list deployments (--controller HOST:PORT needs no right to)")?;
+    let deployments = Api::<Deployment>::all(client.clone()).list(&ours).await;
+    let deployments = deployments.context("failed to list deployments (--controller HOST:PORT needs no right to)")?;
     let mut found = Vec::new();
-    for deployment in deployments.items {
-        let Some(spec) = deployment.spec.as_ref() else { continue };
-        let Some(port) = spec.template.spec.as_ref().and_then(auxiliary_port) else { continue };
-        let labels = spec.selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
-        let selected =
-            ListParams::default().labels(&labels.collect::<Vec<_>>().join(",")).fields("status.phase=Running");
-        let namespace = deployment.namespace().unwrap_or_default();
-        let pods = Api::<Pod>::namespaced(client.clone(), &namespace).list(&selected).await;
-        for pod in pods.with_context(|| format!("failed to list pods of {namespace}"))? {
-            let id = ObjectRef::new(namespace.as_str(), pod.name_any());
-            found.push(Asked::pod(client.clone(), &id, port));
+    for deployment in deployments.items.iter().filter(|deployment| role(deployment) == Some(wanted)) {
+        if let Some(port) = auxiliary_port(deployment) {
+            found.extend(of(client, deployment, port).await?);
         }
     }
     Ok(found)
 }
 
-/// Where a controller tells of itself; `None` of other pods.
-fn auxiliary_port(pod: &PodSpec) -> Option<u16> {
-    let mut controllers = pod.containers.iter().filter(|container| {
-        let mut words = container.command.iter().chain(&container.args).flatten();
-        words.any(|word| word == "controller")
-    });
-    let port = controllers.find_map(|container| {
-        container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(AUXILIARY_PORT))
-    })?;
+/// The pods of a Deployment that run, to be asked on this port.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn of(client: &Client, deployment: &Deployment, port: u16) -> anyhow::Result<Vec<Asked>> {
+    let labels = deployment.spec.iter().flat_map(|spec| spec.selector.match_labels.iter().flatten());
+    let labels: Vec<String> = labels.map(|(key, value)| format!("{key}={value}")).collect();
+    let running = ListParams::default().labels(&labels.join(",")).fields("status.phase=Running");
+    let namespace = deployment.namespace().unwrap_or_default();
+    let pods = Api::<Pod>::namespaced(client.clone(), &namespace).list(&running).await;
+    let pods = pods.with_context(|| format!("failed to list pods of {namespace}"))?;
+    let ids = pods.items.iter().map(|pod| ObjectRef::new(namespace.as_str(), pod.name_any()));
+    Ok(ids.map(|id| Asked::pod(client.clone(), &id, port)).collect())
+}
+
+/// Where a controller tells of itself.
+fn auxiliary_port(deployment: &Deployment) -> Option<u16> {
+    let containers = &deployment.spec.as_ref()?.template.spec.as_ref()?.containers;
+    let mut ports = containers.iter().flat_map(|container| container.ports.iter().flatten());
+    let port = ports.find(|port| port.name.as_deref() == Some(AUXILIARY_PORT))?;
     u16::try_from(port.container_port).ok()
 }

@@ -8,6 +8,7 @@ mod completions;
 mod controller;
 mod crds;
 mod demo;
+mod doctor;
 mod engine;
 mod explain;
 mod export;
@@ -43,10 +44,12 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => block_on(status::run(args)),
         Command::Analyze(args) => block_on(analyze::run(args)),
         Command::Explain(args) => block_on(explain::run(args)),
+        Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Top(args) => block_on(top::run(args)),
         Command::Savings(args) => block_on(savings::run(args)),
         Command::Graph(args) => block_on(graph::run(args)),
         Command::Export(args) => block_on(export::run(args)),
+        Command::Simulate(args) => demo::simulate(&args),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Completions(args) => completions::run(&args),
     }

@@ -168,6 +168,13 @@ impl Index {
         selected.filter_map(|pod| pod.addresses.first().copied())
     }
 
+    /// One pod of a namespace that has these labels, and an address.
+    #[must_use]
+    pub fn pod_with(&self, namespace: &str, labels: &Labels) -> Option<ObjectRef> {
+        let mut pods = self.callers.pods_in(namespace);
+        pods.find(|pod| !pod.addresses.is_empty() && selects(labels, &pod.labels)).map(|pod| pod.id.clone())
+    }
+
     /// What an object is about, as it is known now; nothing for one that is not known, and for kinds that concern one fence only.
     #[must_use]
     pub fn reach(&self, kind: Kind, id: &ObjectRef) -> Reach {

@@ -2,6 +2,7 @@
 //! Never decides and never looks at a cluster: it tells what fences and Sidecars say already.
 //! Next: `fence` for one fence, `graph` for all together, `export` for files.
 
+pub mod doctor;
 mod export;
 mod fence;
 mod graph;

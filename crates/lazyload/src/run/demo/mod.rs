@@ -1,4 +1,4 @@
-//! Owns `lazyload demo`: the real controller, ledger, access-log server and forwarder around a cluster in a folder.
+//! Owns `lazyload demo` and `lazyload simulate`: the real controller, ledger, access-log server and forwarder around a cluster in a folder.
 //! Never stands in for the mesh itself: that is `simulate`; never prints a success that it did not see.
 //! Next: `story` for what is told, `parts` for what runs, `preview` for `--mesh`.
 
@@ -17,7 +17,7 @@ mod tests;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::DemoArgs;
+use crate::cli::{DemoArgs, SimulateArgs};
 use crate::process::{logging, signals};
 use paper::Paper;
 
@@ -36,6 +36,14 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         (Some(directory), None) if args.keep => play::mesh(&mut paper, directory, shutdown).await,
         (Some(directory), log) => preview::run(directory, log),
     }
+}
+
+/// Replays an access log around a folder.
+///
+/// # Errors
+/// A file cannot be used.
+pub fn simulate(args: &SimulateArgs) -> anyhow::Result<()> {
+    preview::run(&args.mesh, Some(&args.access_log))
 }
 
 async fn story_of_the_example(paper: &mut Paper, keep: bool, shutdown: CancellationToken) -> anyhow::Result<()> {
