@@ -31,15 +31,7 @@ impl<'a> Installation<'a> {
     /// # Panics
     /// As [`Installation::new`].
     pub async fn with(testbed: &'a Testbed, switching: &str) -> Self {
-        Self::with_general(testbed, &format!("switching: {switching}")).await
-    }
-
-    /// The same with one more line in `general`.
-    ///
-    /// # Panics
-    /// As [`Installation::new`].
-    pub async fn with_general(testbed: &'a Testbed, line: &str) -> Self {
-        let general = format!("      general:\n        {line}\n");
+        let general = format!("      general:\n        switching: {switching}\n");
         Self::of(testbed, &sample().replacen("      general:\n", &general, 1)).await
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::install::{Installation, NAMESPACE};
+use serde_json::json;
+
+use super::install::NAMESPACE;
+use super::operated::{FENCE, Operated, RATE, by_fallback, printed};
 use super::pods::Pod;
 use super::testbed::{Testbed, script};
 use super::turn;
@@ -10,61 +13,92 @@ use crate::apiserver::proxy::Stream;
 use crate::support::waiting::eventually;
 
 const SOON: Duration = Duration::from_secs(60);
-const FENCE: &str = "{apiVersion: microservice.slime.io/v1alpha1, kind: ServiceFence, \
-    metadata: {name: productpage, namespace: default}, spec: {enable: true}}";
 /// Has workloads show their certificates to the controller.
 const MUTUAL: &str = "{apiVersion: networking.istio.io/v1, kind: DestinationRule, \
     metadata: {name: to-the-controller, namespace: default}, \
     spec: {host: lazyload.mesh-operator.svc.cluster.local, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}}";
 /// A call by gRPC of the controller's port for access logs.
 const CALL: &str = "/grpc?url=http://lazyload.mesh-operator.svc.cluster.local:8082&messages=1&timeout_ms=2000";
+const PLAINTEXT: &str = "lazyload_accesslog_connections_refused{reason=\"plaintext\"}";
+const PEER: &str = "lazyload_accesslog_connections_refused{reason=\"peer\"}";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_mutual_tls_calls_are_learned_and_nobody_else_is_believed() {
+async fn access_logs_come_to_mutual_tls_in_steps_under_load_and_then_nobody_else_is_believed() {
     let _turn = turn().await;
-    let Some(testbed) = Testbed::up("over_mutual_tls_calls_are_learned_and_nobody_else_is_believed") else { return };
-    let _installation = Installation::with_general(&testbed, "accessLogSecurity: strict").await;
-    let _left = Left(&testbed);
+    let test = "access_logs_come_to_mutual_tls_in_steps_under_load_and_then_nobody_else_is_believed";
+    let Some(testbed) = Testbed::up(test) else { return };
     script(&["bookinfo", "up"]);
+    let operated = Operated::install(&testbed);
+    let mut boot = printed("cluster_accesslog");
+    testbed.apply(&boot.to_string());
+    operated.ready().await;
     testbed.apply(FENCE);
-    let (productpage, ratings) = (Pod::find(&testbed, "app=productpage"), Pod::find(&testbed, "app=ratings"));
-    let controller = Pod::find_in(&testbed, NAMESPACE, "app=lazyload", 8081);
-    let counts = async |series: &str| count(&controller.text("/metrics").await.unwrap_or_default(), series);
+    operated.sidecar_has(&[]).await;
+    let productpage = Pod::find(&testbed, "app=productpage");
+    let details = testbed.get(&["service", "details", "-n", "default"]).unwrap()["spec"]["clusterIP"].clone();
+    let unknown = format!("http://{}:9080/&header=Host:unknown.example", details.as_str().unwrap());
+    let load = productpage.start_load(&unknown, RATE).await;
 
-    learned(&testbed, &productpage, "details").await;
-    let (open, secured) =
-        (counts("lazyload_accesslog_streams_open").await, counts("lazyload_accesslog_streams_secured").await);
-    assert!(open >= 1 && open == secured, "{secured} of {open} streams are secured");
-    assert!(counts("lazyload_identity_expires_seconds").await > 0);
-    let plaintext = "lazyload_accesslog_connections_refused{reason=\"plaintext\"}";
-    assert_eq!(counts(plaintext).await, 0);
-
-    // As any pod without a proxy could: productpage's own address and identity.
-    let stream = Stream::open(format!("http://{}", controller.at(8082))).await;
-    if let Ok(mut stream) = stream {
-        let forged = "spiffe://cluster.local/ns/default/sa/bookinfo-productpage";
-        stream.send_as(forged, (&productpage.ip(), "forged:9080")).await;
+    for (step, service) in [("permissive", "details"), ("strict", "reviews")] {
+        operated.change(&mut boot, step, "/spec/module/0/general", "accessLogSecurity", json!(step)).await;
+        learned(&testbed, &productpage, service).await;
+        let controller = controller(&testbed);
+        eventually("every stream is secured", SOON, || async {
+            let (open, secured) = (streams(&controller, "open").await, streams(&controller, "secured").await);
+            if open >= 1 && open == secured { Ok(()) } else { Err(format!("{secured} of {open}")) }
+        })
+        .await;
+        assert!(counts(&controller, "lazyload_identity_expires_seconds").await > 0);
     }
+    let result = productpage.stop_load(&load).await;
+    println!("{} requests, {} by the fallback", result["sent"], by_fallback(&testbed, &productpage));
+    assert_eq!(result["failed"], json!([]), "no request fails");
+
+    nobody_else_is_believed(&testbed, &productpage).await;
+    learned(&testbed, &productpage, "ratings").await;
+    let fence = testbed.get(&["servicefence", "productpage", "-n", "default"]).unwrap().to_string();
+    assert!(!fence.contains("forged"), "{fence}");
+}
+
+async fn nobody_else_is_believed(testbed: &Testbed, victim: &Pod) {
+    let (controller, workload) = (controller(testbed), Pod::find(testbed, "app=ratings"));
+    // As any pod without a proxy could: the victim's own address and identity.
+    let before = counts(&controller, PLAINTEXT).await;
+    if let Ok(mut stream) = Stream::open(format!("http://{}", controller.at(8082))).await {
+        let forged = "spiffe://cluster.local/ns/default/sa/bookinfo-productpage";
+        stream.send_as(forged, (&victim.ip(), "forged:9080")).await;
+    }
+    assert!(counts(&controller, PLAINTEXT).await > before);
     // Through a proxy of the mesh, without and with its certificate.
-    for (rule, reason) in [(None, plaintext), (Some(MUTUAL), "lazyload_accesslog_connections_refused{reason=\"peer\"}")]
-    {
+    let _left = Left(testbed);
+    for (rule, reason) in [(None, PLAINTEXT), (Some(MUTUAL), PEER)] {
         if let Some(rule) = rule {
             testbed.apply(rule);
         }
-        let before = counts(reason).await;
+        let before = counts(&controller, reason).await;
         eventually("a workload of the mesh is refused", SOON, || async {
-            drop(ratings.text(CALL).await);
-            let now = counts(reason).await;
+            drop(workload.text(CALL).await);
+            let now = counts(&controller, reason).await;
             if now > before { Ok(()) } else { Err(controller.text("/metrics").await.unwrap_or_default()) }
         })
         .await;
     }
+    assert_eq!(streams(&controller, "secured").await, streams(&controller, "open").await);
+}
 
-    // The true one goes on.
-    learned(&testbed, &productpage, "reviews").await;
-    let fence = testbed.get(&["servicefence", "productpage", "-n", "default"]).expect("the fence").to_string();
-    assert!(!fence.contains("forged"), "{fence}");
-    assert_eq!(counts("lazyload_accesslog_streams_secured").await, counts("lazyload_accesslog_streams_open").await);
+/// The controller's pod; port 8081 has its metrics.
+fn controller(testbed: &Testbed) -> Pod {
+    Pod::find_in(testbed, NAMESPACE, "app=lazyload", 8081)
+}
+
+async fn counts(controller: &Pod, series: &str) -> u64 {
+    let metrics = controller.text("/metrics").await.unwrap_or_default();
+    let values = metrics.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    values.filter_map(|value| value.parse::<u64>().ok()).sum()
+}
+
+async fn streams(controller: &Pod, which: &str) -> u64 {
+    counts(controller, &format!("lazyload_accesslog_streams_{which}")).await
 }
 
 /// A host is called until it is in the fence.
@@ -78,22 +112,14 @@ async fn learned(testbed: &Testbed, caller: &Pod, service: &str) {
     .await;
 }
 
-fn count(metrics: &str, series: &str) -> u64 {
-    let values = metrics.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    values.filter_map(|value| value.parse::<u64>().ok()).sum()
-}
-
-/// What is taken away in the end.
+/// The rule is taken away in the end.
 struct Left<'a>(&'a Testbed);
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {
-        let removed = [
-            self.0.kubectl(&["delete", "destinationrule", "to-the-controller", "-n", "default", "--ignore-not-found"]),
-            self.0.kubectl(&["delete", "servicefence", "productpage", "-n", "default", "--ignore-not-found"]),
-        ];
-        for failed in removed.into_iter().filter_map(Result::err) {
-            eprintln!("removing what is left: {failed}");
+        let rule = ["delete", "destinationrule", "to-the-controller", "-n", "default", "--ignore-not-found"];
+        if let Err(failed) = self.0.kubectl(&rule) {
+            eprintln!("removing the rule: {failed}");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The auxiliary endpoints. Source: contract 6.2.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -32,7 +33,12 @@ pub struct Admin {
 /// The listener fails.
 pub async fn serve(listener: TcpListener, admin: Admin, shutdown: CancellationToken) -> std::io::Result<()> {
     let router = health().route("/metrics", get(metrics)).route("/fallback", get(fallback)).with_state(admin);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    serve_router(listener, router, shutdown).await
+}
+
+async fn serve_router(listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 /// Serves health and the log level until the shutdown, for a process that counts nothing.
@@ -46,7 +52,7 @@ pub async fn serve_health(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let admin = Admin { readiness, metrics: Arc::default(), level: Some(level) };
-    axum::serve(listener, health().with_state(admin)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    serve_router(listener, health().with_state(admin), shutdown).await
 }
 
 /// Health and the log level: what every process has.
@@ -93,15 +99,46 @@ async fn fallback(State(admin): State<Admin>) -> Response {
 }
 
 async fn level_help() -> &'static str {
-    "PUT or POST ?level=LEVEL changes the log level: trace, debug, info, warn, error, fatal or panic\n"
+    "PUT or POST ?level=LEVEL, from the pod itself (kubectl port-forward), changes the log level: \
+     trace, debug, info, warn, error, fatal or panic\n"
 }
 
-async fn set_level(State(admin): State<Admin>, Query(query): Query<BTreeMap<String, String>>) -> impl IntoResponse {
+/// What changes something is for those who may forward a port to the pod, or are in it.
+async fn set_level(
+    State(admin): State<Admin>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> (StatusCode, String) {
+    if !from.ip().to_canonical().is_loopback() {
+        return (StatusCode::FORBIDDEN, level_help().await.to_owned());
+    }
     let (Some(handle), Some(level)) = (&admin.level, query.get("level")) else {
         return (StatusCode::BAD_REQUEST, level_help().await.to_owned());
     };
     match handle.set(level) {
         Ok(()) => (StatusCode::OK, format!("log level is {level}\n")),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_log_level_is_changed_from_the_pod_itself_alone() {
+        let admin = Admin { readiness: Readiness::default(), metrics: Arc::default(), level: None };
+        let asked = async |from: &str| {
+            let query = BTreeMap::from([("level".to_owned(), "debug".to_owned())]);
+            let from = ConnectInfo(from.parse().unwrap());
+            set_level(State(admin.clone()), from, Query(query)).await.0
+        };
+        for elsewhere in ["10.0.0.1:5000", "[::ffff:10.0.0.1]:5000", "[fd00::1]:5000"] {
+            assert_eq!(asked(elsewhere).await, StatusCode::FORBIDDEN, "{elsewhere}");
+        }
+        // This process has no level of its own to change, and says that.
+        for here in ["127.0.0.1:5000", "[::1]:5000", "[::ffff:127.0.0.1]:5000"] {
+            assert_eq!(asked(here).await, StatusCode::BAD_REQUEST, "{here}");
+        }
     }
 }

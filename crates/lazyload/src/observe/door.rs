@@ -1,6 +1,5 @@
 //! Who may come in on the access-log port. Plaintext and TLS share it: the first byte of a TLS connection is that of a handshake, and none of HTTP/2.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -13,7 +12,7 @@ use lazyload_logic::settings::LogSecurity;
 use lazyload_logic::trust::{Believed, Peer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -21,6 +20,7 @@ use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
 use super::counters::Counters;
+use super::places::{Place, Places};
 use crate::identify::{Current, Identity, uri_of};
 
 /// First byte of a TLS connection: a record of a handshake (RFC 8446, 5.1).
@@ -28,9 +28,11 @@ const HANDSHAKE: u8 = 22;
 /// How long a connection may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that have not said who they are; more wait until they are accepted.
-const AT_THE_DOOR: usize = 1024;
-/// Those of one address; more are closed. A proxy comes with one for each of its worker threads, all at once when the controller is back.
-const OF_ONE_ADDRESS: usize = 128;
+const AT_THE_DOOR: usize = 4096;
+/// Connections of one address; more are closed. A proxy has one for each of its worker threads.
+const OF_ONE_ADDRESS: usize = 256;
+/// Connections in plaintext, of whoever it may be. Of those that are believed by their certificate there may be more.
+const IN_PLAINTEXT: usize = 2048;
 /// Pause after a connection could not be accepted (no file descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -67,7 +69,7 @@ pub(crate) enum Refused {
     Peer,
     /// It did not say in time who it is.
     TooSlow,
-    /// Too many of its address are at the door.
+    /// Too many of its address, or too many in plaintext, are there.
     TooMany,
 }
 
@@ -107,6 +109,8 @@ pub(super) struct Met {
 pub(super) struct Connection {
     stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
     met: Met,
+    _place: Place,
+    _in_plaintext: Option<OwnedSemaphorePermit>,
 }
 
 /// The listener's connections that are let in; one that cannot be accepted does not end the server.
@@ -115,7 +119,14 @@ pub(super) fn connections(
     door: Door,
     counters: Arc<Counters>,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    let hall = Hall { listener, door, counters, asked: JoinSet::new(), by_address: BTreeMap::new() };
+    let hall = Hall {
+        listener,
+        door,
+        counters,
+        places: Places::new(OF_ONE_ADDRESS),
+        in_plaintext: Arc::new(Semaphore::new(IN_PLAINTEXT)),
+        asked: JoinSet::new(),
+    };
     futures::stream::unfold(hall, async |mut hall| {
         let connection = hall.next().await;
         Some((Ok(connection), hall))
@@ -127,8 +138,9 @@ struct Hall {
     listener: TcpListener,
     door: Door,
     counters: Arc<Counters>,
-    asked: JoinSet<(IpAddr, Option<Connection>)>,
-    by_address: BTreeMap<IpAddr, usize>,
+    places: Places,
+    in_plaintext: Arc<Semaphore>,
+    asked: JoinSet<Option<Connection>>,
 }
 
 impl Hall {
@@ -136,70 +148,61 @@ impl Hall {
         loop {
             tokio::select! {
                 accepted = self.listener.accept(), if self.asked.len() < AT_THE_DOOR => match accepted {
-                    Ok((stream, address)) => {
-                        let address = address.ip().to_canonical();
-                        if self.door.security == LogSecurity::Off {
-                            return Connection { stream: Either::Left(stream), met: Met { address, peer: None } };
-                        }
-                        self.ask(stream, address);
-                    }
+                    Ok((stream, address)) => self.ask(stream, address.ip().to_canonical()),
                     Err(error) => {
                         tracing::warn!(%error, "failed to accept an access-log connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                Some(asked) = self.asked.join_next() => {
-                    // A task ends badly by a panic alone; the address stays counted then.
-                    let Ok((address, connection)) = asked else { continue };
-                    self.leaves(address);
-                    if let Some(connection) = connection {
-                        return connection;
-                    }
-                }
+                // A task that ends badly has closed its connection.
+                Some(asked) = self.asked.join_next() => if let Ok(Some(connection)) = asked {
+                    return connection;
+                },
             }
         }
     }
 
     fn ask(&mut self, stream: TcpStream, address: IpAddr) {
-        let of_one = self.by_address.entry(address).or_default();
-        if *of_one >= OF_ONE_ADDRESS {
-            return self.counters.refuse(Refused::TooMany);
-        }
-        *of_one += 1;
-        let (door, counters) = (self.door.clone(), self.counters.clone());
+        let Some(place) = self.places.take(address) else { return self.counters.refuse(Refused::TooMany) };
+        let (door, counters, in_plaintext) = (self.door.clone(), self.counters.clone(), self.in_plaintext.clone());
         self.asked.spawn(async move {
             let asked = tokio::time::timeout(PATIENCE, door.ask(stream, address)).await;
             let refused = match asked.unwrap_or(Err(Refused::TooSlow)) {
-                Ok(connection) => return (address, connection),
+                Ok(None) => return None,
+                Ok(Some((stream, peer))) => {
+                    let permit = if peer.is_none() { in_plaintext.try_acquire_owned().ok() } else { None };
+                    if peer.is_some() || permit.is_some() {
+                        let met = Met { address, peer };
+                        return Some(Connection { stream, met, _place: place, _in_plaintext: permit });
+                    }
+                    Refused::TooMany
+                }
                 Err(refused) => refused,
             };
             counters.refuse(refused);
             tracing::debug!(%address, reason = refused.name(), "an access-log connection is refused");
-            (address, None)
+            None
         });
-    }
-
-    fn leaves(&mut self, address: IpAddr) {
-        if let Some(of_one) = self.by_address.get_mut(&address) {
-            *of_one -= 1;
-            if *of_one == 0 {
-                self.by_address.remove(&address);
-            }
-        }
     }
 }
 
+/// What is read from and written to, and who is at its other end.
+type Asked = (Either<TcpStream, Box<TlsStream<TcpStream>>>, Option<Peer>);
+
 impl Door {
     /// Who it is. `None`: it has gone without a word.
-    async fn ask(&self, stream: TcpStream, address: IpAddr) -> Result<Option<Connection>, Refused> {
+    async fn ask(&self, stream: TcpStream, address: IpAddr) -> Result<Option<Asked>, Refused> {
+        if self.security == LogSecurity::Off {
+            return Ok(Some((Either::Left(stream), None)));
+        }
         let mut first = [0];
         match stream.peek(&mut first).await {
             Ok(1) => {}
             Ok(_) | Err(_) => return Ok(None),
         }
         if first != [HANDSHAKE] {
-            let plain = Connection { stream: Either::Left(stream), met: Met { address, peer: None } };
-            return if self.security == LogSecurity::Strict { Err(Refused::Plaintext) } else { Ok(Some(plain)) };
+            let refused = self.security == LogSecurity::Strict;
+            return if refused { Err(Refused::Plaintext) } else { Ok(Some((Either::Left(stream), None))) };
         }
         let identity = self.identity.borrow().clone().ok_or(Refused::NoIdentity)?;
         let stream = TlsAcceptor::from(identity.server.clone()).accept(stream).await.map_err(|error| {
@@ -207,7 +210,7 @@ impl Door {
             Refused::Handshake
         })?;
         let peer = self.peer(&stream, &identity).ok_or(Refused::Peer)?;
-        Ok(Some(Connection { stream: Either::Right(Box::new(stream)), met: Met { address, peer: Some(peer) } }))
+        Ok(Some((Either::Right(Box::new(stream)), Some(peer))))
     }
 
     fn peer(&self, stream: &TlsStream<TcpStream>, identity: &Identity) -> Option<Peer> {

@@ -10,6 +10,7 @@ mod counters;
 mod door;
 mod fields;
 mod intake;
+mod places;
 pub(crate) mod relay;
 mod scan;
 mod seen;
@@ -21,6 +22,8 @@ pub(crate) mod client;
 pub(crate) mod prometheus;
 pub(crate) mod proxies;
 
+#[cfg(test)]
+mod attacked;
 #[cfg(test)]
 mod conversation;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lazyload_logic::observation::Call;
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
@@ -243,16 +243,57 @@ async fn another_replica_tells_as_a_replica_and_nobody_else_does() {
     running.silent();
 }
 
+/// A replica that tells the one that runs, as its settings say, until the guard is dropped.
+fn replica(running: &Running, security: LogSecurity, identity: Option<Arc<Identity>>) -> (Relay, DropGuard) {
+    let (_, identity) = watch::channel(identity);
+    let others = [("other".to_owned(), vec![running.address.ip()])].into();
+    let (peers_tx, peers) = watch::channel(Peers { own: vec![running.address.ip()], others });
+    let relay = Relay::new(peers, Arc::default()).secured(security, identity);
+    let shutdown = CancellationToken::new();
+    let (telling, port, ended) = (relay.clone(), running.address.port(), shutdown.clone());
+    tokio::spawn(async move {
+        telling.run(port, ended).await;
+        drop(peers_tx);
+    });
+    (relay, shutdown.drop_guard())
+}
+
+fn call(host: &str) -> Call {
+    Call { caller: CALLER, peer: None, authority: host.into(), count: 1 }
+}
+
+#[tokio::test]
+async fn replicas_tell_each_other_over_mutual_tls_and_permissive_ones_also_those_of_an_older_version() {
+    use LogSecurity::{Off, Permissive, Strict};
+    let authority = Authority::new();
+    for (told, telling) in
+        [(Strict, Strict), (Strict, Permissive), (Permissive, Strict), (Permissive, Permissive), (Off, Permissive)]
+    {
+        let identity = Some(authority.identity(CONTROLLER));
+        let mut running = start(told, identity.clone().filter(|_| told != Off)).await;
+        let (relay, _ended) = replica(&running, telling, identity);
+        relay.tell(&[call("details")], Instant::now());
+        assert_eq!(running.next().await, "172.17.0.11 details", "{telling:?} tells {told:?}");
+        assert_eq!(running.counters.relay_heard.load(Relaxed), 1);
+        assert_eq!(running.counters.refused(Refused::Plaintext), 0, "{telling:?} tells {told:?}");
+    }
+    // Until it has a certificate a permissive one tells in plaintext.
+    let mut running = start(Permissive, None).await;
+    let (relay, _ended) = replica(&running, Permissive, None);
+    relay.tell(&[call("details")], Instant::now());
+    assert_eq!(running.next().await, "172.17.0.11 details");
+}
+
 #[tokio::test]
 async fn who_says_nothing_at_the_door_keeps_nobody_out() {
     let authority = Authority::new();
     let mut running = start(LogSecurity::Strict, Some(authority.identity(CONTROLLER))).await;
     let mut silent = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..300 {
         silent.push(TcpStream::connect(running.address).await.unwrap());
     }
     // So many of an address may be there at once; the others are closed without having been asked.
-    running.refused(Refused::TooMany, 72).await;
+    running.refused(Refused::TooMany, 44).await;
     let mut closed = silent.pop().unwrap();
     assert_eq!(closed.read(&mut [0]).await.unwrap_or_default(), 0);
     // Those who go make room.

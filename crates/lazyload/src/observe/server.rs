@@ -25,6 +25,7 @@ use super::codec::RawCodec;
 use super::counters::Counters;
 use super::door::{Door, Met, connections};
 use super::intake::{From, Intake, ReceiverGone};
+use super::places::Places;
 use super::relay::{RELAYED, Relay};
 use super::seen::Limits;
 use super::{METHOD, SERVICE};
@@ -35,8 +36,12 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 /// Streams on one connection; Envoy opens one for each log and worker.
 const MAX_STREAMS_PER_CONNECTION: u32 = 16;
-/// Streams in all; bounds memory to about a gigabyte even if every one is an attacker's.
+/// Streams in plaintext; bounds memory to about a gigabyte even if every one is an attacker's.
 const MAX_STREAMS: usize = 1024;
+/// Streams of those that are believed by their certificate.
+const MAX_SECURED_STREAMS: usize = 4096;
+/// Streams of one address: an attacker leaves room for the others.
+const MAX_STREAMS_OF_ONE: usize = 256;
 /// How often a silent peer is asked whether it is there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long it may take to answer that.
@@ -93,9 +98,11 @@ pub(super) async fn serve_within(
     shutdown: CancellationToken,
 ) -> Result<(), ObserveError> {
     let address = listener.local_addr().map_err(|source| ObserveError::Address { source })?;
-    let places = Arc::new(Semaphore::new(MAX_STREAMS));
+    let (places, secured) = (Arc::new(Semaphore::new(MAX_STREAMS)), Arc::new(Semaphore::new(MAX_SECURED_STREAMS)));
+    let of_one = Places::new(MAX_STREAMS_OF_ONE);
     let incoming = connections(listener, door, counters.clone());
-    let service = AccessLogService { calls, counters, relay, limits, places, shutdown: shutdown.clone() };
+    let service =
+        AccessLogService { calls, counters, relay, limits, places, secured, of_one, shutdown: shutdown.clone() };
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -122,6 +129,8 @@ struct AccessLogService {
     relay: Option<Relay>,
     limits: Limits,
     places: Arc<Semaphore>,
+    secured: Arc<Semaphore>,
+    of_one: Places,
     shutdown: CancellationToken,
 }
 
@@ -159,8 +168,7 @@ impl ClientStreamingService<Bytes> for AccessLogService {
         Box::pin(async move {
             let met = request.extensions().get::<Met>().copied();
             let from = service.origin(&request, met)?;
-            let secured = met.is_some_and(|met| met.peer.is_some());
-            service.read(request.into_inner(), from, secured).await
+            service.read(request.into_inner(), from, met).await
         })
     }
 }
@@ -184,8 +192,16 @@ impl AccessLogService {
     }
 
     /// The life of a stream.
-    async fn read(self, mut messages: Streaming<Bytes>, from: From, secured: bool) -> Result<Response<Bytes>, Status> {
-        let Ok(_place) = self.places.try_acquire() else {
+    async fn read(
+        self,
+        mut messages: Streaming<Bytes>,
+        from: From,
+        met: Option<Met>,
+    ) -> Result<Response<Bytes>, Status> {
+        let secured = met.is_some_and(|met| met.peer.is_some());
+        let of_all = if secured { &self.secured } else { &self.places };
+        let of_one = met.and_then(|met| self.of_one.take(met.address));
+        let (Ok(_of_all), Some(_of_one)) = (of_all.try_acquire(), of_one) else {
             self.counters.streams_refused.fetch_add(1, Relaxed);
             return Err(Status::resource_exhausted("too many access-log streams"));
         };
