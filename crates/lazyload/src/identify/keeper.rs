@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::authority::{self, AuthorityError};
 use super::{Current, Identity, IdentityError, certificate};
+use crate::process::exit::chain;
 use crate::process::readiness::Readiness;
 
 /// Shortest and longest pause after there was no certificate.
@@ -60,7 +61,7 @@ pub(crate) struct IdentityCounters {
 /// There is no identity.
 #[derive(Debug, thiserror::Error)]
 enum KeepError {
-    #[error("failed to read {path}: {source}")]
+    #[error("failed to read {path}")]
     File { path: PathBuf, source: io::Error },
     #[error("expected certificates in PEM in {0}")]
     Authorities(PathBuf),
@@ -169,11 +170,12 @@ impl Keeper {
         } else {
             self.without
         };
+        let error = chain(error);
         self.readiness.note(TOPIC, Some(format!("no certificate of the mesh: {error}; {means}")));
         if *told {
-            tracing::debug!(%error, "no certificate of the mesh");
+            tracing::debug!(error, "no certificate of the mesh");
         } else {
-            tracing::warn!(%error, means, "no certificate of the mesh; asking again");
+            tracing::warn!(error, means, "no certificate of the mesh; asking again");
             *told = true;
         }
     }

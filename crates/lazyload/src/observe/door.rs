@@ -27,6 +27,8 @@ use crate::identify::{Current, Identity, uri_of};
 const HANDSHAKE: u8 = 22;
 /// How long a connection may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long TLS waits for our own certificate, which comes a moment after the start.
+const FIRST_CERTIFICATE: Duration = Duration::from_secs(2);
 /// Connections that have not said who they are; more wait until they are accepted.
 const AT_THE_DOOR: usize = 4096;
 /// Connections of one address; more are closed. A proxy has one for each of its worker threads.
@@ -204,13 +206,19 @@ impl Door {
             let refused = self.security == LogSecurity::Strict;
             return if refused { Err(Refused::Plaintext) } else { Ok(Some((Either::Left(stream), None))) };
         }
-        let identity = self.identity.borrow().clone().ok_or(Refused::NoIdentity)?;
+        let identity = self.identity().await.ok_or(Refused::NoIdentity)?;
         let stream = TlsAcceptor::from(identity.server.clone()).accept(stream).await.map_err(|error| {
             tracing::debug!(%address, %error, "an access-log connection does not come to be");
             Refused::Handshake
         })?;
         let peer = self.peer(&stream, &identity).ok_or(Refused::Peer)?;
         Ok(Some((Either::Right(Box::new(stream)), Some(peer))))
+    }
+
+    async fn identity(&self) -> Option<Arc<Identity>> {
+        let mut current = self.identity.clone();
+        let came = tokio::time::timeout(FIRST_CERTIFICATE, current.wait_for(Option::is_some)).await;
+        came.ok()?.ok()?.clone()
     }
 
     fn peer(&self, stream: &TlsStream<TcpStream>, identity: &Identity) -> Option<Peer> {

@@ -191,9 +191,10 @@ async fn without_a_certificate_of_ours_tls_is_refused_and_the_rest_is_as_it_was(
     AccessLogSender::new(running.address).send(CALLER, "details", 9080).await.unwrap();
     assert_eq!(running.next().await, "172.17.0.11 details");
 
-    // It comes later.
+    // It comes later: who came before it waits for a moment.
+    let stream = tokio::spawn(Stream::open(running.address, shows(&authority, GLOBAL_SIDECAR), false));
     running.identity.send_replace(Some(authority.identity(CONTROLLER)));
-    let stream = Stream::open(running.address, shows(&authority, GLOBAL_SIDECAR), false).await.unwrap();
+    let stream = stream.await.unwrap().unwrap();
     stream.tell("reviews").await;
     assert_eq!(running.next().await, "172.17.0.11 reviews");
 }

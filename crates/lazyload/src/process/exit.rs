@@ -16,6 +16,18 @@ impl fmt::Display for BadInput {
 
 impl std::error::Error for BadInput {}
 
+/// An error with its causes in one line, where its own words say little.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
 /// Prints the error's chain to standard error and returns the exit code. A reader that went away (`| head`) is no failure.
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {

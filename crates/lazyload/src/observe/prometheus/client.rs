@@ -14,6 +14,7 @@ use lazyload_logic::prometheus::{AnswerError, Found, Query};
 use lazyload_logic::settings::Prometheus;
 
 use super::access::{self, AccessError};
+use crate::process::exit::chain;
 
 /// Largest answer, in bytes: about 1,000 fences of 100 hosts. Beyond it fewer fences are asked about at once.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -198,15 +199,4 @@ impl Session {
         })?;
         Ok((status, body.to_bytes()))
     }
-}
-
-/// An error with its causes, as hyper's own message says little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }
