@@ -27,6 +27,7 @@ mod prometheus;
 pub(crate) mod proxy;
 mod pushes;
 mod reload;
+mod reset;
 mod restarts;
 mod rights;
 mod routes;

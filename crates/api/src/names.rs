@@ -20,6 +20,8 @@ pub const FENCE_CONTROLLER: &str = "fence-controller";
 pub const LEADER_LABEL: &str = "slime.io/leader";
 /// Annotation by which a user hands a Sidecar over to the fence of its name: `"true"`.
 pub const ADOPT_ANNOTATION: &str = "lazyload.slime.io/adopt";
+/// Annotation by which a user has a fence forget what it learned: `MARK *`, or `MARK HOST HOST …`; each mark is heeded once.
+pub const FORGET_ANNOTATION: &str = "lazyload.slime.io/forget";
 /// Istio's revision label.
 pub const REVISION_LABEL: &str = "istio.io/rev";
 

@@ -84,6 +84,8 @@ pub enum Command {
     Graph(GraphArgs),
     /// Print fences with what they have learned, or Sidecars, as YAML to keep.
     Export(ExportArgs),
+    /// Make the controller forget what a fence has learned: hosts leave its Sidecar without losing a request.
+    Reset(ResetArgs),
     /// Replay an access log: which ServiceFences and Sidecars would a mesh get?
     Simulate(SimulateArgs),
     /// Tell the seed's story without a cluster: first visit through the global-sidecar, second visit direct.
@@ -303,6 +305,30 @@ const DOCTOR_HELP: &str = "\
 Exit code 1 if a check failed. What could not be asked is not known, and fails nothing.
 Needed: KUBECONFIG, with the rights to list what the controller lists, deployments, customresourcedefinitions, slimeboots and ConfigMaps, and to get
 pods/proxy: controllers and proxies (port 15090) are asked by way of the API server.";
+
+/// Arguments of `lazyload reset`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What the spec, policies or selectors bring in stays; what is called again is learned again. It tells what it is about to do, and asks.
+Cluster access: KUBECONFIG, with the rights to list servicefences and sidecars and to get and patch servicefences. A controller must run.")]
+pub struct ResetArgs {
+    /// The ServiceFence, NAME or NAMESPACE/NAME.
+    pub workload: String,
+    /// Only these hosts; all that was learned if none is given.
+    pub hosts: Vec<String>,
+    /// Of this namespace.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Only tell what would be forgotten.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Longest that the controller may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub timeout: u64,
+}
 
 /// Arguments of `lazyload top`.
 #[derive(Debug, Args)]

@@ -180,6 +180,7 @@ pub fn fence(object: service_fence::ServiceFence) -> Option<Fence> {
         created: created(&object.metadata),
         labels: labels(&object.metadata),
         deleting: is_deleting(&object.metadata),
+        forget: object.metadata.annotations.as_ref().and_then(|all| all.get(names::FORGET_ANNOTATION)).cloned(),
         spec: object.spec,
         status: object.status.unwrap_or_default(),
     })

@@ -113,6 +113,8 @@ pub struct Fence {
     pub labels: Labels,
     /// It is being deleted, and its Sidecar with it.
     pub deleting: bool,
+    /// What its user wants to be forgotten of what was learned.
+    pub forget: Option<String>,
     /// What its user wants.
     pub spec: ServiceFenceSpec,
     /// What is known.

@@ -19,6 +19,7 @@ mod logs;
 mod reload;
 mod render;
 mod replica;
+mod reset;
 mod savings;
 mod self_check;
 mod status;
@@ -46,6 +47,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Explain(args) => block_on(explain::run(args)),
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Top(args) => block_on(top::run(args)),
+        Command::Reset(args) => block_on(reset::run(args)),
         Command::Savings(args) => block_on(savings::run(args)),
         Command::Graph(args) => block_on(graph::run(args)),
         Command::Export(args) => block_on(export::run(args)),

@@ -394,6 +394,7 @@ mod tests {
                 created: 0,
                 labels: Labels::new(),
                 deleting: false,
+                forget: None,
                 spec: Default::default(),
                 status: Default::default(),
             };

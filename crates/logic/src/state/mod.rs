@@ -2,13 +2,14 @@
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
 //! as it is, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
-//! for fences of a pod label, `reload` for settings that change; `traffic` for what goes on
+//! for fences of a pod label, `reload` for settings that change; `forget` for what users want forgotten; `traffic` for what goes on
 //! through the global-sidecar; `explain`, `analyze` and `savings` for those who ask.
 
 mod affected;
 pub mod analyze;
 mod change;
 pub mod explain;
+pub mod forget;
 mod interests;
 mod learn;
 mod measure;
@@ -104,6 +105,8 @@ struct Work {
     /// Why the last write of the Sidecar, and of the status, was refused; `None` if it was not.
     refused_sidecar: Option<String>,
     refused_status: Option<String>,
+    /// What was forgotten last, as it was asked.
+    forgotten: Option<String>,
     /// The conditions of the last write of the status.
     attempted: Vec<Condition>,
     /// Domains on their way out, and when they go.
@@ -222,6 +225,7 @@ impl State {
             Object::EndpointSlice(slice) => addresses.clone_from(&slice.addresses),
             Object::Fence(fence) => {
                 self.ledger.seed(&fence.id, &fence.status.metric_status);
+                self.forget_as_asked(fence);
                 may_claim_callers = self.index.find_fence(&id).is_none_or(|known| known.spec != fence.spec);
             }
             _ => {}
