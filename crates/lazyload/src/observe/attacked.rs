@@ -167,3 +167,22 @@ async fn ten_thousand_made_up_callers_fill_no_more_than_the_queue_and_the_truth_
     assert_eq!(running.calls.len(), CAPACITY);
     running.hears_the_truth().await;
 }
+
+#[tokio::test]
+async fn a_hail_of_streams_that_are_reset_ends_or_is_forgotten_and_the_truth_is_heard_beside_it() {
+    let mut running = start(8).await;
+    let (attacker, driver) = h2::client::handshake(connection(running.address).await).await.unwrap();
+    let driver = tokio::spawn(driver);
+    for _ in 0..5_000 {
+        // The server may have had enough, and end the connection.
+        let Ok(mut next) = attacker.clone().ready().await else { break };
+        let request =
+            http::Request::post(format!("http://attacked{METHOD}")).header("content-type", "application/grpc");
+        let Ok((_, mut stream)) = next.send_request(request.body(()).unwrap(), false) else { break };
+        stream.send_reset(h2::Reason::CANCEL);
+    }
+    running.hears_the_truth().await;
+    drop(attacker);
+    drop(timeout(DEADLINE, driver).await.expect("the connection does not end"));
+    running.counts(|counters| counters.streams_open.load(Relaxed), 0).await;
+}
