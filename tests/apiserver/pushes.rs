@@ -103,6 +103,8 @@ async fn a_switch_goes_on_when_the_last_of_its_proxies_has_it_and_not_before() {
     second.warming.store(0, Relaxed);
     routed(&cluster, &controller, 3).await;
     controller.counts("lazyload_push_seconds_count", 2.0).await;
+    controller.counts("lazyload_plan_seconds_count", 1.0).await;
+    controller.counts("lazyload_write_seconds_count", 2.0).await;
     assert!(controller.metric("lazyload_proxies_silent_total").await >= 1.0);
 
     // Proxies that tell no more hold nothing up for long: their pods may be going.

@@ -45,7 +45,9 @@ pub struct Metrics {
     leader: Gauge,
     lease_transitions: Gauge,
     lease_failed: Counter,
-    pushes: Pushes,
+    planned: Seconds,
+    wrote: Seconds,
+    pushes: Seconds,
     pushes_unseen: Counter,
     proxies_silent: Counter,
     fallback_stuck: Gauge,
@@ -56,13 +58,13 @@ pub struct Metrics {
     prometheus: Arc<PrometheusCounters>,
 }
 
-/// How long pushes took, in seconds.
+/// How long something took.
 #[derive(Debug)]
-struct Pushes(Histogram);
+struct Seconds(Histogram);
 
-impl Default for Pushes {
+impl Default for Seconds {
     fn default() -> Self {
-        Self(Histogram::new([0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]))
+        Self(Histogram::new([0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]))
     }
 }
 
@@ -134,8 +136,14 @@ impl Metrics {
         self.malformed.get_or_create(&KindLabels { kind: kind.name() }).inc();
     }
 
-    /// Counts a write and what became of it.
-    pub fn written(&self, change: &Change, outcome: &Outcome) {
+    /// A write of a Sidecar sets out, so long after the first of the hosts was learned that it begins with.
+    pub fn planned(&self, waited: Duration) {
+        self.planned.0.observe(waited.as_secs_f64());
+    }
+
+    /// Counts a write, what became of it and how long that took.
+    pub fn written(&self, change: &Change, outcome: &Outcome, took: Duration) {
+        self.wrote.0.observe(took.as_secs_f64());
         let (name, stored) = match outcome {
             Outcome::Stored(_) => ("stored", true),
             Outcome::Rejected(_) => ("rejected", false),
@@ -274,6 +282,14 @@ impl Metrics {
             "Requests about the lease that came to nothing",
             self.lease_failed.clone(),
         );
+        let planned = self.planned.0.clone();
+        registry.register(
+            "lazyload_plan_seconds",
+            "From a new host to the write of the Sidecar that brings it in",
+            planned,
+        );
+        let wrote = self.wrote.0.clone();
+        registry.register("lazyload_write_seconds", "From a write's setting out to the API server's answer", wrote);
         let pushes = self.pushes.0.clone();
         registry.register("lazyload_push_seconds", "From a Sidecar's write to the last of its proxies", pushes);
         let unseen = self.pushes_unseen.clone();
@@ -355,10 +371,12 @@ mod tests {
     fn writes_are_counted_under_the_originals_names() {
         let metrics = Metrics::default();
         let change = Change::DeleteFence { id: ObjectRef::new("default", "a"), uid: "u".into() };
-        metrics.written(&change, &Outcome::Stored(None));
-        metrics.written(&change, &Outcome::Failed);
+        metrics.written(&change, &Outcome::Stored(None), Duration::from_millis(3));
+        metrics.written(&change, &Outcome::Failed, Duration::from_secs(1));
         let text = metrics.text().unwrap();
         assert!(text.contains("lazyload_servicefence_deletions 1\n"), "{text}");
         assert!(text.contains("lazyload_writes_total{change=\"delete_fence\",outcome=\"failed\"} 1\n"), "{text}");
+        assert!(text.contains("lazyload_write_seconds_bucket{le=\"0.01\"} 1\n"), "{text}");
+        assert!(text.contains("lazyload_write_seconds_count 2\n"), "{text}");
     }
 }

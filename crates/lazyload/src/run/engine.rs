@@ -192,6 +192,9 @@ impl<W: Writer> Engine<W> {
         }
         let changes = self.state.plan(self.clock.now());
         self.metrics.learned(self.state.learned());
+        for waited in self.state.take_waited() {
+            self.metrics.planned(waited);
+        }
         for notice in self.state.take_notices() {
             self.writer.tell(notice);
         }
@@ -235,9 +238,10 @@ impl<W: Writer> Writing<W> {
             }
             None => None,
         };
+        let begun = tokio::time::Instant::now();
         let outcome = self.writer.apply_change(&change).await;
         drop(slot);
-        self.metrics.written(&change, &outcome);
+        self.metrics.written(&change, &outcome, begun.elapsed());
         let id = change.id().clone();
         let version = match &outcome {
             Outcome::Stored(Some(stored)) => version_of_sidecar(stored),

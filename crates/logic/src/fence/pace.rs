@@ -28,9 +28,10 @@ impl Pace {
         self.last_learned = now;
     }
 
-    /// A write of the Sidecar sets out, with every host that was waiting. What is learned from now on waits for the next one.
-    pub fn departed(&mut self) {
-        self.waiting_since = None;
+    /// A write of the Sidecar sets out, with every host that was waiting: returns how long the first of them has. What is learned from now on
+    /// waits for the next one.
+    pub fn departed(&mut self, now: Duration) -> Option<Duration> {
+        self.waiting_since.take().map(|since| now.saturating_sub(since))
     }
 
     /// The Sidecar was written.
@@ -80,7 +81,8 @@ mod tests {
             let due = pace.due();
             waits.push((due - now).as_millis());
             now = due;
-            pace.departed();
+            assert_eq!(pace.departed(now).map(|waited| waited.as_millis()), waits.last().copied());
+            assert_eq!(pace.departed(now), None);
             pace.written(now);
         }
         let burst = [25; BURST as usize];

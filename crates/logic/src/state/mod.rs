@@ -62,6 +62,8 @@ pub struct State {
     claims: Claims,
     /// What there is to tell.
     notices: Vec<Notice>,
+    /// How long hosts have waited whose writes have set out since it was taken.
+    waited: Vec<Duration>,
     learned: Learned,
     /// Kinds whose first full list has not come yet; until then nothing is planned, because what is missing may only be late.
     unlisted: BTreeSet<Kind>,
@@ -136,6 +138,7 @@ impl State {
             ledger: Ledger::default(),
             claims: Claims::default(),
             notices: Vec::new(),
+            waited: Vec::new(),
             learned: Learned::default(),
             unlisted: Kind::ALL.into(),
             taking_over: false,
@@ -190,6 +193,11 @@ impl State {
     #[must_use]
     pub fn learned(&self) -> &Learned {
         &self.learned
+    }
+
+    /// For each write of a Sidecar that has set out with learned hosts: how long the first of them has waited.
+    pub fn take_waited(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.waited)
     }
 
     /// What exists.

@@ -108,7 +108,8 @@ impl State {
                 work.notices = notices;
                 work.in_flight = Some(change.clone());
                 if matches!(change, Change::ApplySidecar { begins: true, .. }) {
-                    work.pace.departed();
+                    let waited = work.pace.departed(now.monotonic);
+                    self.waited.extend(waited);
                 }
                 changes.push(change);
             } else {
