@@ -32,7 +32,7 @@ fn told(savings: &Savings, wide: bool) -> std::io::Result<String> {
     }
     let rows: Vec<Vec<String>> = savings.workloads.iter().map(|saving| row(saving, wide)).collect();
     let all = format!(
-        "\n{} saved in {} pods, if a cluster takes 45 to 75 kB and an endpoint 0.25 kB.\n",
+        "\n{} saved in all (pods: {}), if a cluster takes 45 to 75 kB and an endpoint 0.25 kB.\n",
         megabytes(savings.saved),
         savings.pods
     );
@@ -101,7 +101,7 @@ mod tests {
             told(&savings(), true).unwrap(),
             "NAMESPACE   NAME   PODS   CLUSTERS    ENDPOINTS   PER PROXY   SAVED       BASIS\n\
              default     a      1      12 of 222   9 of 209    9.4-15 MB   9.4-15 MB   fence\n\n\
-             9.4-15 MB saved in 1 pods, if a cluster takes 45 to 75 kB and an endpoint 0.25 kB.\n"
+             9.4-15 MB saved in all (pods: 1), if a cluster takes 45 to 75 kB and an endpoint 0.25 kB.\n"
         );
     }
 

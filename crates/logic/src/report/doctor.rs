@@ -289,10 +289,10 @@ fn learning(controllers: &[Controller], unix_seconds: i64) -> Vec<Check> {
         let remedy = "call a host that is not in a Sidecar yet; if none comes then, look at the global-sidecar's bootstrap ConfigMap and the controller's Service";
         warning(ABOUT, what, remedy)
     } else {
-        ok(ABOUT, format!("{streams} access-log streams are open, {entries} entries have come"))
+        ok(ABOUT, format!("access-log streams open: {streams}, entries so far: {entries}"))
     }];
     if let Some(stuck) = sum(controllers, "lazyload_fallback_stuck").filter(|stuck| *stuck > 0.0) {
-        let what = format!("{stuck} hosts are called through the global-sidecar although their routes are there");
+        let what = format!("hosts that are called through the global-sidecar although their routes are there: {stuck}");
         checks.push(warning("stuck hosts", what, "lazyload top names them, lazyload explain says more"));
     }
     checks
@@ -350,7 +350,7 @@ fn proxies(proxies: &[Proxy]) -> Vec<Check> {
     match took_all.len() {
         0 if proxies.is_empty() => checks.push(not_known(ABOUT, "no pod is fenced yet".to_owned(), "")),
         0 => {}
-        count => checks.push(ok(ABOUT, format!("{count} that were asked have taken every configuration"))),
+        count => checks.push(ok(ABOUT, format!("asked: {count}, all have taken every configuration"))),
     }
     checks
 }
