@@ -33,7 +33,7 @@ if [ "$profile" = dev ]; then
 else
   cargo build --quiet --locked -p lazyload --profile "$profile"
 fi
-CARGO_TARGET_DIR=$target/bench/build cargo build --quiet --locked --profile "$bench_profile" --manifest-path "$here/Cargo.toml"
+CARGO_TARGET_DIR=$target/bench/build cargo build --quiet --locked --profile "$bench_profile" --manifest-path "$root/bench/Cargo.toml" -p lazyload-bench-forward
 (cd "$here/go-reverse-proxy" && GOTOOLCHAIN=local go build -o "$target/bench/go-reverse-proxy" .)
 # A thousand connections, twice.
 ulimit -n "$(ulimit -Hn)"

@@ -13,7 +13,7 @@ if [ "${1:-}" = --short ]; then
 fi
 cd "$root"
 cargo build --quiet --locked -p lazyload --profile "$profile"
-CARGO_TARGET_DIR=$target/bench/build cargo build --quiet --locked --release --manifest-path "$here/Cargo.toml"
+CARGO_TARGET_DIR=$target/bench/build cargo build --quiet --locked --release --manifest-path "$root/bench/Cargo.toml" -p lazyload-bench-forward
 mkdir -p "$target/bench"
 exec "$target/bench/build/release/lazyload-bench-forward" soak --ours "$target/$profile/lazyload" --json "$target/bench/soak.json" \
   "${length[@]}" "$@"

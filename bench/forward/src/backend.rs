@@ -48,14 +48,10 @@ async fn serve_http1(mut stream: TcpStream, body: Bytes) -> anyhow::Result<()> {
     let mut made_for = None;
     loop {
         while let Some(end) = head_end(&unread) {
-            let size = wanted(&unread[..end])
-                .filter(|size| *size <= LARGEST)
-                .context("no size in the path")?;
+            let size = wanted(&unread[..end]).filter(|size| *size <= LARGEST).context("no size in the path")?;
             if made_for != Some(size) {
-                answer = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {size}\r\n\r\n"
-                )
-                .into();
+                answer =
+                    format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {size}\r\n\r\n").into();
                 answer.extend_from_slice(&body[..size]);
                 made_for = Some(size);
             }
@@ -70,20 +66,11 @@ async fn serve_http1(mut stream: TcpStream, body: Bytes) -> anyhow::Result<()> {
 
 async fn serve_http2(stream: TcpStream, body: Bytes) -> anyhow::Result<()> {
     let mut builder = h2::server::Builder::new();
-    let mut connection = builder
-        .max_concurrent_streams(2000)
-        .handshake(stream)
-        .await?;
+    let mut connection = builder.max_concurrent_streams(2000).handshake(stream).await?;
     while let Some(accepted) = connection.accept().await {
         let (request, mut respond) = accepted?;
-        let size = request
-            .uri()
-            .path()
-            .strip_prefix('/')
-            .and_then(|size| size.parse::<usize>().ok());
-        let size = size
-            .filter(|size| *size <= LARGEST)
-            .context("no size in the path")?;
+        let size = request.uri().path().strip_prefix('/').and_then(|size| size.parse::<usize>().ok());
+        let size = size.filter(|size| *size <= LARGEST).context("no size in the path")?;
         let answer = Response::builder()
             .status(StatusCode::OK)
             .header("content-type", "text/plain")

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::http1::answer_length;
-use crate::procfs;
 use crate::rows::Protocol;
+use lazyload_bench_common::procfs;
 
 /// Until all connections have had an answer.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
@@ -120,10 +120,7 @@ async fn load(arguments: Arguments) -> anyhow::Result<Seen> {
         let index = ((tally.nanoseconds.len() as f64 * share) as usize).min(last);
         // Where nothing was answered, it took as long as the window at least.
         let window = elapsed.as_secs_f64() * 1e6;
-        tally
-            .nanoseconds
-            .get(index)
-            .map_or(window, |nanoseconds| *nanoseconds as f64 / 1000.0)
+        tally.nanoseconds.get(index).map_or(window, |nanoseconds| *nanoseconds as f64 / 1000.0)
     };
     Ok(Seen {
         requests: tally.nanoseconds.len(),
@@ -160,9 +157,7 @@ fn count(tally: &Shared, began: Instant, is_first: bool) {
     let mut tally = tally.borrow_mut();
     tally.clients += usize::from(is_first);
     if tally.on {
-        tally
-            .nanoseconds
-            .push(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        tally.nanoseconds.push(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
 }
 
@@ -182,10 +177,7 @@ async fn http1(arguments: &Arguments, tally: &Shared) -> anyhow::Result<()> {
         read.clear();
         let mut length = None;
         while length.is_none_or(|length| read.len() < length) {
-            ensure!(
-                stream.read_buf(&mut read).await? > 0,
-                "closed within an answer"
-            );
+            ensure!(stream.read_buf(&mut read).await? > 0, "closed within an answer");
             if length.is_none() {
                 length = answer_length(&read)?;
             }
@@ -206,19 +198,12 @@ async fn http2(arguments: &Arguments, tally: &Shared) -> anyhow::Result<()> {
     let stream = TcpStream::connect(arguments.target).await?;
     stream.set_nodelay(true)?;
     let mut builder = h2::client::Builder::new();
-    builder
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW);
+    builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
     let (sender, connection) = builder.handshake::<_, bytes::Bytes>(stream).await?;
     let mut connection = tokio::task::spawn_local(connection);
     let mut streams = JoinSet::new();
     for _ in 0..arguments.streams {
-        streams.spawn_local(exchanges(
-            sender.clone(),
-            arguments.clone(),
-            Rc::clone(tally),
-            began,
-        ));
+        streams.spawn_local(exchanges(sender.clone(), arguments.clone(), Rc::clone(tally), began));
     }
     drop(sender);
     // In this order: who has its answer lets the connection end.
@@ -248,11 +233,7 @@ async fn exchanges(
             .body(())?;
         let (answer, _) = sender.send_request(request, true)?;
         let answer = answer.await?;
-        ensure!(
-            answer.status() == http::StatusCode::OK,
-            "unexpected answer: {}",
-            answer.status()
-        );
+        ensure!(answer.status() == http::StatusCode::OK, "unexpected answer: {}", answer.status());
         let mut body = answer.into_body();
         let mut length = 0;
         while let Some(data) = body.data().await {
@@ -260,11 +241,7 @@ async fn exchanges(
             length += data.len();
             body.flow_control().release_capacity(data.len())?;
         }
-        ensure!(
-            length == arguments.bytes,
-            "{length} bytes instead of {}",
-            arguments.bytes
-        );
+        ensure!(length == arguments.bytes, "{length} bytes instead of {}", arguments.bytes);
         count(&tally, began, is_first);
         is_first = false;
         if arguments.churn {

@@ -7,7 +7,6 @@ mod http1;
 mod load;
 mod measure;
 mod peers;
-mod procfs;
 mod report;
 mod rows;
 mod soak;

@@ -58,13 +58,11 @@ pub struct RowMeasured {
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut measured = Vec::new();
-    let rows = Row::all()
-        .into_iter()
-        .filter(|row| {
-            let name = row.name();
-            let words: Vec<&str> = name.split([' ', ',']).collect();
-            arguments.only.iter().all(|word| words.contains(&word.as_str()))
-        });
+    let rows = Row::all().into_iter().filter(|row| {
+        let name = row.name();
+        let words: Vec<&str> = name.split([' ', ',']).collect();
+        arguments.only.iter().all(|word| words.contains(&word.as_str()))
+    });
     for row in rows {
         eprintln!("{}", row.name());
         measured.push(of_row(arguments, row).await.with_context(|| row.name())?);
@@ -92,50 +90,32 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Fresh processes for each row: their memory is that row's.
 async fn of_row(arguments: &Arguments, row: Row) -> anyhow::Result<RowMeasured> {
     let (backend, http2) = backend().await?;
-    let destination = if row.protocol == Protocol::Http2 {
-        http2
-    } else {
-        backend.address
-    };
+    let destination = if row.protocol == Protocol::Http2 { http2 } else { backend.address };
     let mut running = Vec::new();
     let mut peers = Vec::new();
-    for peer in Peer::ALL
-        .into_iter()
-        .filter(|peer| !arguments.two || matches!(peer, Peer::Ours | Peer::Envoy))
-    {
+    for peer in Peer::ALL.into_iter().filter(|peer| !arguments.two || matches!(peer, Peer::Ours | Peer::Envoy)) {
         let mut started = Running::start(peer, &arguments.programs)?;
         if let Some(proxy) = &mut started {
             proxy.ready().await.with_context(|| peer.name())?;
         }
         running.push(started);
-        peers.push(Measured {
-            peer,
-            rounds: Vec::new(),
-        });
+        peers.push(Measured { peer, rounds: Vec::new() });
     }
     for round in 0..arguments.rounds {
         for turn in 0..peers.len() {
             // Each begins a round once.
             let index = (turn + round) % peers.len();
-            let (target, pid) = running[index]
-                .as_ref()
-                .map_or((destination, backend.pid), |proxy| {
-                    (proxy.address, proxy.pid)
-                });
-            let seen = load(arguments, row, target, destination, pid)
-                .await
-                .with_context(|| peers[index].peer.name())?;
+            let (target, pid) =
+                running[index].as_ref().map_or((destination, backend.pid), |proxy| (proxy.address, proxy.pid));
+            let seen =
+                load(arguments, row, target, destination, pid).await.with_context(|| peers[index].peer.name())?;
             peers[index].rounds.push(seen);
         }
     }
     for proxy in running.into_iter().flatten().chain([backend]) {
         proxy.end().await?;
     }
-    Ok(RowMeasured {
-        name: row.name(),
-        row,
-        peers,
-    })
+    Ok(RowMeasured { name: row.name(), row, peers })
 }
 
 async fn load(
@@ -147,43 +127,20 @@ async fn load(
 ) -> anyhow::Result<Seen> {
     let mut command = pinned(ENDS_CORE, &std::env::current_exe()?);
     command.arg("load").arg("--target").arg(target.to_string());
-    command
-        .arg("--destination")
-        .arg(destination.to_string())
-        .arg("--pid")
-        .arg(pid.to_string());
-    command
-        .arg("--protocol")
-        .arg(if row.protocol == Protocol::Http2 {
-            "http2"
-        } else {
-            "http1"
-        });
-    command
-        .arg("--bytes")
-        .arg(row.bytes.to_string())
-        .arg("--connections")
-        .arg(row.connections.to_string());
+    command.arg("--destination").arg(destination.to_string()).arg("--pid").arg(pid.to_string());
+    command.arg("--protocol").arg(if row.protocol == Protocol::Http2 { "http2" } else { "http1" });
+    command.arg("--bytes").arg(row.bytes.to_string()).arg("--connections").arg(row.connections.to_string());
     command.arg("--streams").arg(row.streams.to_string());
     command.arg("--warm-ms").arg(arguments.warm_ms.to_string());
-    command
-        .arg("--measure-ms")
-        .arg(arguments.measure_ms.to_string());
+    command.arg("--measure-ms").arg(arguments.measure_ms.to_string());
     if row.churn {
         command.arg("--churn");
     }
     let output = command.kill_on_drop(true).output().await?;
-    ensure!(
-        output.status.success(),
-        "the load failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "the load failed: {}", String::from_utf8_lossy(&output.stderr));
     let seen: Seen = serde_json::from_slice(&output.stdout)?;
     if seen.requests == 0 {
-        eprintln!(
-            "nothing was answered within {:.1} s: {:?}",
-            seen.seconds, seen.failure
-        );
+        eprintln!("nothing was answered within {:.1} s: {:?}", seen.seconds, seen.failure);
     }
     Ok(seen)
 }

@@ -63,16 +63,9 @@ pub struct Running {
 
 impl Running {
     fn new(mut command: Command, address: SocketAddr) -> anyhow::Result<Self> {
-        let child = command
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("failed to start {command:?}"))?;
+        let child = command.kill_on_drop(true).spawn().with_context(|| format!("failed to start {command:?}"))?;
         let pid = child.id().context("ended at once")?;
-        Ok(Self {
-            child,
-            pid,
-            address,
-        })
+        Ok(Self { child, pid, address })
     }
 
     pub async fn end(mut self) -> anyhow::Result<()> {
@@ -87,16 +80,8 @@ impl Running {
             Peer::Envoy => {
                 let config = std::fs::read_to_string(&programs.envoy_config)?;
                 let mut command = pinned(PROXY_CORE, &programs.envoy);
-                command.args([
-                    "--concurrency",
-                    "1",
-                    "--log-level",
-                    "error",
-                    "--disable-hot-restart",
-                ]);
-                command
-                    .arg("--config-yaml")
-                    .arg(config.replace("PORT", &address.port().to_string()));
+                command.args(["--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]);
+                command.arg("--config-yaml").arg(config.replace("PORT", &address.port().to_string()));
                 command
             }
             Peer::Go => {
@@ -106,11 +91,7 @@ impl Running {
             }
         };
         // Go tells of each client that leaves within a request, as they all do at a measurement's end.
-        command.stdout(Stdio::null()).stderr(if peer == Peer::Go {
-            Stdio::null()
-        } else {
-            Stdio::inherit()
-        });
+        command.stdout(Stdio::null()).stderr(if peer == Peer::Go { Stdio::null() } else { Stdio::inherit() });
         Self::new(command, address).map(Some)
     }
 
@@ -125,9 +106,7 @@ impl Running {
             }
             Ok(())
         };
-        tokio::time::timeout(STARTS_WITHIN, waiting)
-            .await
-            .context("a proxy does not listen")?
+        tokio::time::timeout(STARTS_WITHIN, waiting).await.context("a proxy does not listen")?
     }
 }
 
@@ -135,14 +114,8 @@ impl Running {
 pub fn forwarder(program: &Path) -> anyhow::Result<Running> {
     let address = free_address()?;
     let mut command = pinned(PROXY_CORE, program);
-    command
-        .arg("global-sidecar")
-        .env("WORMHOLE_PORTS", address.port().to_string());
-    command
-        .env("DISABLE_SVC_CONTROLLER", "true")
-        .env("GUARD", "off")
-        .env("PROBE_PORT", "")
-        .env("LOG_LEVEL", "error");
+    command.arg("global-sidecar").env("WORMHOLE_PORTS", address.port().to_string());
+    command.env("DISABLE_SVC_CONTROLLER", "true").env("GUARD", "off").env("PROBE_PORT", "").env("LOG_LEVEL", "error");
     command.stdout(Stdio::null());
     Running::new(command, address)
 }
@@ -153,11 +126,7 @@ pub async fn backend() -> anyhow::Result<(Running, SocketAddr)> {
     command.arg("backend").stdout(Stdio::piped());
     let mut running = Running::new(command, free_address()?)?;
     let output = running.child.stdout.take().context("no output")?;
-    let line = BufReader::new(output)
-        .lines()
-        .next_line()
-        .await?
-        .context("the destination did not start")?;
+    let line = BufReader::new(output).lines().next_line().await?.context("the destination did not start")?;
     let (http1, http2) = line.split_once(' ').context("two addresses expected")?;
     running.address = http1.parse()?;
     Ok((running, http2.parse()?))

@@ -2,49 +2,11 @@
 
 use std::fmt::Write;
 
+use lazyload_bench_common::Spread;
+
 use crate::load::Seen;
 use crate::measure::{Measured, RowMeasured};
 use crate::peers::Peer;
-
-/// The middle, the lowest and the highest of some rounds.
-struct Spread {
-    median: f64,
-    lowest: f64,
-    highest: f64,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut sorted: Vec<f64> = values.collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        let middle = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 1 {
-            at(middle)
-        } else {
-            f64::midpoint(at(middle.wrapping_sub(1)), at(middle))
-        };
-        Self {
-            median,
-            lowest: at(0),
-            highest: at(sorted.len().wrapping_sub(1)),
-        }
-    }
-
-    fn whole(&self) -> String {
-        format!(
-            "{:.0} ({:.0}–{:.0})",
-            self.median, self.lowest, self.highest
-        )
-    }
-
-    fn fine(&self) -> String {
-        format!(
-            "{:.2} ({:.2}–{:.2})",
-            self.median, self.lowest, self.highest
-        )
-    }
-}
 
 fn milliseconds(measured: &Measured, of: impl Fn(&Seen) -> f64) -> String {
     Spread::of(measured.rounds.iter().map(|seen| of(seen) / 1000.0)).fine()
@@ -70,20 +32,14 @@ pub fn markdown(rows: &[RowMeasured]) -> String {
 pub fn to_envoy(row: &RowMeasured) -> Option<f64> {
     let of = |peer: Peer| row.peers.iter().find(|measured| measured.peer == peer);
     let (ours, envoy) = (of(Peer::Ours)?, of(Peer::Envoy)?);
-    let ratios = ours
-        .rounds
-        .iter()
-        .zip(&envoy.rounds)
-        .map(|(ours, envoy)| per_cpu_second(ours) / per_cpu_second(envoy));
+    let ratios =
+        ours.rounds.iter().zip(&envoy.rounds).map(|(ours, envoy)| per_cpu_second(ours) / per_cpu_second(envoy));
     Some(Spread::of(ratios).median)
 }
 
 /// Ours against Envoy, round by round: medians of the ratios.
 fn aims(text: &mut String, rows: &[RowMeasured]) -> std::fmt::Result {
-    writeln!(
-        text,
-        "| load | requests per CPU-second | aim | p50 | p99 (aim 1.00) | p99.9 | memory (aim 0.20) |"
-    )?;
+    writeln!(text, "| load | requests per CPU-second | aim | p50 | p99 (aim 1.00) | p99.9 | memory (aim 0.20) |")?;
     writeln!(text, "|---|---|---|---|---|---|---|")?;
     for row in rows {
         let of = |peer: Peer| row.peers.iter().find(|measured| measured.peer == peer);
@@ -91,19 +47,10 @@ fn aims(text: &mut String, rows: &[RowMeasured]) -> std::fmt::Result {
             continue;
         };
         let ratio = |of: fn(&Seen) -> f64| {
-            Spread::of(
-                ours.rounds
-                    .iter()
-                    .zip(&envoy.rounds)
-                    .map(|(ours, envoy)| of(ours) / of(envoy)),
-            )
+            Spread::of(ours.rounds.iter().zip(&envoy.rounds).map(|(ours, envoy)| of(ours) / of(envoy)))
         };
         let aim = if row.row.bytes < 1024 { 2.0 } else { 1.5 };
-        let (cpu, p99, memory) = (
-            ratio(per_cpu_second),
-            ratio(|seen| seen.p99_us),
-            ratio(|seen| seen.memory_mib),
-        );
+        let (cpu, p99, memory) = (ratio(per_cpu_second), ratio(|seen| seen.p99_us), ratio(|seen| seen.memory_mib));
         let mark = |met: bool| if met { "" } else { " **missed**" };
         writeln!(
             text,
@@ -140,18 +87,12 @@ fn figures(text: &mut String, rows: &[RowMeasured]) -> std::fmt::Result {
                 measured.peer.name(),
                 spread(|seen| seen.requests as f64 / seen.seconds).whole(),
                 if_proxy(spread(per_cpu_second).whole()),
-                if_proxy(format!(
-                    "{:.1}",
-                    spread(|seen| 1e6 / per_cpu_second(seen)).median
-                )),
+                if_proxy(format!("{:.1}", spread(|seen| 1e6 / per_cpu_second(seen)).median)),
                 milliseconds(measured, |seen| seen.p50_us),
                 milliseconds(measured, |seen| seen.p99_us),
                 milliseconds(measured, |seen| seen.p999_us),
                 if_proxy(format!("{:.0}", spread(|seen| seen.memory_mib).highest)),
-                if_proxy(format!(
-                    "{:.0}",
-                    spread(|seen| seen.descriptors as f64).highest
-                )),
+                if_proxy(format!("{:.0}", spread(|seen| seen.descriptors as f64).highest)),
                 failed(measured),
             )?;
         }

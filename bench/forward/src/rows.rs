@@ -30,25 +30,13 @@ impl Row {
         let mut rows = Vec::new();
         for protocol in [Protocol::Http1, Protocol::Http2] {
             for bytes in SIZES {
-                let row = Self {
-                    protocol,
-                    bytes,
-                    connections: 1,
-                    streams: 1,
-                    churn: false,
-                };
+                let row = Self { protocol, bytes, connections: 1, streams: 1, churn: false };
                 rows.extend([1, 64, 1000].map(|connections| Self { connections, ..row }));
                 if protocol == Protocol::Http2 {
                     rows.push(Self { streams: 64, ..row });
                 }
             }
-            rows.push(Self {
-                protocol,
-                bytes: SIZES[0],
-                connections: 64,
-                streams: 1,
-                churn: true,
-            });
+            rows.push(Self { protocol, bytes: SIZES[0], connections: 64, streams: 1, churn: true });
         }
         rows
     }
@@ -58,11 +46,7 @@ impl Row {
             Protocol::Http1 => "HTTP/1.1",
             Protocol::Http2 => "h2c",
         };
-        let size = if self.bytes < 1024 {
-            format!("{} B", self.bytes)
-        } else {
-            format!("{} KiB", self.bytes / 1024)
-        };
+        let size = if self.bytes < 1024 { format!("{} B", self.bytes) } else { format!("{} KiB", self.bytes / 1024) };
         let shape = match (self.churn, self.streams) {
             (true, _) => format!("{} at a time, a connection each", self.connections),
             (false, 1) if self.connections == 1 => "1 connection".to_owned(),

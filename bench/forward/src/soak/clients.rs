@@ -76,18 +76,11 @@ impl Kind {
     }
 
     fn is_http2(self) -> bool {
-        matches!(
-            self,
-            Self::Http2Small | Self::Http2Large | Self::Http2Echo | Self::Http2Drip
-        )
+        matches!(self, Self::Http2Small | Self::Http2Large | Self::Http2Echo | Self::Http2Drip)
     }
 
     fn upload(self) -> Vec<u8> {
-        if matches!(self, Self::Echo | Self::Http2Echo) {
-            vec![b'u'; LARGE]
-        } else {
-            Vec::new()
-        }
+        if matches!(self, Self::Echo | Self::Http2Echo) { vec![b'u'; LARGE] } else { Vec::new() }
     }
 
     fn expected(self) -> Vec<u8> {
@@ -128,11 +121,7 @@ enum Sender {
 impl Sender {
     /// To the forwarder, which is never dead: a failure to connect is a loss.
     async fn connect(kind: Kind, forwarder: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TokioIo::new(
-            TcpStream::connect(forwarder)
-                .await
-                .context("no connection to the forwarder")?,
-        );
+        let stream = TokioIo::new(TcpStream::connect(forwarder).await.context("no connection to the forwarder")?);
         if kind.is_http2() {
             let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
             tokio::spawn(connection);
@@ -178,16 +167,11 @@ pub async fn run(
         for _ in 0..1 + chance.below(30) {
             let destination = &destinations[chance.below(destinations.len() as u64) as usize];
             let then = destination.seen();
-            let asked =
-                tokio::time::timeout(GIVE_UP, ask(kind, &mut sender, destination.address)).await;
+            let asked = tokio::time::timeout(GIVE_UP, ask(kind, &mut sender, destination.address)).await;
             match asked.context("no answer for long").and_then(|asked| asked) {
                 Ok(()) => tally.borrow_mut().answered(kind.name()),
                 Err(error) => {
-                    tally.borrow_mut().failed(
-                        kind.name(),
-                        &error,
-                        destination.was_dead_since(then),
-                    );
+                    tally.borrow_mut().failed(kind.name(), &error, destination.was_dead_since(then));
                     // What a broken answer leaves behind is of no use to the next.
                     break;
                 }
@@ -201,47 +185,24 @@ pub async fn run(
 }
 
 async fn ask(kind: Kind, sender: &mut Sender, destination: SocketAddr) -> anyhow::Result<()> {
-    let method = if kind.upload().is_empty() {
-        "GET"
-    } else {
-        "POST"
-    };
-    let target = if kind.is_http2() {
-        format!("http://soak.test{}", kind.path())
-    } else {
-        kind.path().to_owned()
-    };
-    let mut request = Request::builder()
-        .method(method)
-        .uri(target)
-        .header("slime-orig-dest", destination.to_string());
+    let method = if kind.upload().is_empty() { "GET" } else { "POST" };
+    let target = if kind.is_http2() { format!("http://soak.test{}", kind.path()) } else { kind.path().to_owned() };
+    let mut request = Request::builder().method(method).uri(target).header("slime-orig-dest", destination.to_string());
     if !kind.is_http2() {
         request = request.header("host", "soak.test");
     }
     if matches!(kind, Kind::Tunnel) {
-        request = request
-            .header("connection", "upgrade")
-            .header("upgrade", "echo");
+        request = request.header("connection", "upgrade").header("upgrade", "echo");
     }
-    let mut answer = sender
-        .send(request.body(Full::new(kind.upload().into()))?)
-        .await?;
+    let mut answer = sender.send(request.body(Full::new(kind.upload().into()))?).await?;
     if matches!(kind, Kind::Tunnel) && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return talk(hyper::upgrade::on(&mut answer).await?).await;
     }
     if answer.status() != StatusCode::OK {
-        bail!(
-            "{} {:?}",
-            answer.status(),
-            answer.headers().get("x-lazyload-failure")
-        );
+        bail!("{} {:?}", answer.status(), answer.headers().get("x-lazyload-failure"));
     }
     let body = answer.into_body().collect().await?.to_bytes();
-    ensure!(
-        body == kind.expected(),
-        "{} bytes that were not expected",
-        body.len()
-    );
+    ensure!(body == kind.expected(), "{} bytes that were not expected", body.len());
     Ok(())
 }
 

@@ -14,8 +14,8 @@ use serde::Serialize;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::peers::{Running, forwarder};
-use crate::procfs;
 use clients::Kind;
+use lazyload_bench_common::procfs;
 use mortal::Mortal;
 use tally::Tally;
 
@@ -80,26 +80,15 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         report.descriptors_before,
         report.descriptors_after
     );
-    ensure!(
-        report.tally.lost == 0,
-        "{} requests were lost: {:?}",
-        report.tally.lost,
-        report.tally.losses
-    );
-    ensure!(
-        report.tally.answered > 0 && report.tally.excused > 0,
-        "this run has shown nothing"
-    );
+    ensure!(report.tally.lost == 0, "{} requests were lost: {:?}", report.tally.lost, report.tally.losses);
+    ensure!(report.tally.answered > 0 && report.tally.excused > 0, "this run has shown nothing");
     ensure!(
         report.memory_last_third_mib <= report.memory_first_third_mib + MEMORY_MIB,
         "memory grew from {} to {} MiB",
         report.memory_first_third_mib,
         report.memory_last_third_mib
     );
-    ensure!(
-        report.descriptors_after <= report.descriptors_before,
-        "descriptors were left open"
-    );
+    ensure!(report.descriptors_after <= report.descriptors_before, "descriptors were left open");
     Ok(())
 }
 
@@ -116,13 +105,7 @@ async fn soak(arguments: &Arguments) -> anyhow::Result<Report> {
     for kind in Kind::ALL {
         for number in 0..CLIENTS {
             let seed = arguments.seed * 1000 + number as u64 * 17 + kind as u64;
-            clients.spawn_local(clients::run(
-                kind,
-                forwarder.address,
-                destinations.clone(),
-                Rc::clone(&tally),
-                seed,
-            ));
+            clients.spawn_local(clients::run(kind, forwarder.address, destinations.clone(), Rc::clone(&tally), seed));
         }
     }
     let began = Instant::now();
@@ -130,17 +113,10 @@ async fn soak(arguments: &Arguments) -> anyhow::Result<Report> {
     for second in 1..=arguments.seconds {
         tokio::time::sleep_until((began + Duration::from_secs(second)).into()).await;
         let (memory_mib, _) = procfs::memory(forwarder.pid).context("the forwarder has ended")?;
-        samples.push(Sample {
-            second,
-            memory_mib,
-            descriptors: procfs::descriptors(forwarder.pid)?,
-        });
+        samples.push(Sample { second, memory_mib, descriptors: procfs::descriptors(forwarder.pid)? });
     }
     clients.shutdown().await;
-    let deaths = destinations
-        .iter()
-        .map(|destination| destination.deaths())
-        .sum();
+    let deaths = destinations.iter().map(|destination| destination.deaths()).sum();
     drop(destinations);
     tokio::time::sleep(CALM).await;
     let descriptors_after = procfs::descriptors(forwarder.pid)?;

@@ -44,9 +44,7 @@ pub struct Seen(Option<u64>);
 impl Mortal {
     pub async fn start(seed: u64) -> anyhow::Result<Self> {
         let mut listener = Some(listen((Ipv4Addr::LOCALHOST, 0).into())?);
-        let address = listener
-            .as_ref()
-            .map_or_else(|| unreachable!(), TcpListener::local_addr)?;
+        let address = listener.as_ref().map_or_else(|| unreachable!(), TcpListener::local_addr)?;
         let life = Rc::new(Life::default());
         let lived = Rc::clone(&life);
         let fate = tokio::task::spawn_local(async move {
@@ -63,11 +61,7 @@ impl Mortal {
                 tokio::time::sleep(Duration::from_millis(chance.between(IS_DEAD))).await;
             }
         });
-        Ok(Self {
-            address,
-            life,
-            fate: fate.abort_handle(),
-        })
+        Ok(Self { address, life, fate: fate.abort_handle() })
     }
 
     pub fn deaths(&self) -> u64 {
@@ -103,20 +97,14 @@ async fn serve(listener: TcpListener) {
         connections.spawn(async move {
             let server = auto::Builder::new(TokioExecutor::new());
             // How a connection ends is for its clients to judge.
-            let _ended = server
-                .serve_connection_with_upgrades(TokioIo::new(stream), service_fn(answer))
-                .await;
+            let _ended = server.serve_connection_with_upgrades(TokioIo::new(stream), service_fn(answer)).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
 async fn answer(mut request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
-    let full = |bytes: Vec<u8>| {
-        Full::new(Bytes::from(bytes))
-            .map_err(|never| match never {})
-            .boxed_unsync()
-    };
+    let full = |bytes: Vec<u8>| Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync();
     let answer = match request.uri().path() {
         "/small" => Response::new(full(b"hello".to_vec())),
         "/large" => Response::new(full(vec![b'x'; LARGE])),
@@ -126,19 +114,12 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Answer>, Infa
             tokio::spawn(async move {
                 for _ in 0..DRIPS {
                     tokio::time::sleep(Duration::from_millis(20)).await;
-                    if drips_tx
-                        .send(Ok(Frame::data(Bytes::from_static(b"drip"))))
-                        .await
-                        .is_err()
-                    {
+                    if drips_tx.send(Ok(Frame::data(Bytes::from_static(b"drip")))).await.is_err() {
                         return;
                     }
                 }
             });
-            Response::new(
-                StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(drips_rx))
-                    .boxed_unsync(),
-            )
+            Response::new(StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(drips_rx)).boxed_unsync())
         }
         "/tunnel" => {
             let upgrade = hyper::upgrade::on(&mut request);
@@ -149,13 +130,8 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Answer>, Infa
             });
             let mut answer = Response::new(full(Vec::new()));
             *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            answer.headers_mut().insert(
-                header::CONNECTION,
-                header::HeaderValue::from_static("upgrade"),
-            );
-            answer
-                .headers_mut()
-                .insert(header::UPGRADE, header::HeaderValue::from_static("echo"));
+            answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
+            answer.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("echo"));
             answer
         }
         _ => {

@@ -44,6 +44,7 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
+    #[inline]
     fn field(&mut self) -> Result<(u32, Value<'a>), Malformed> {
         let (number, wire_type) = self.key()?;
         let value = match wire_type {
@@ -67,7 +68,18 @@ impl<'a> Fields<'a> {
         if number == 0 { Err(Malformed) } else { Ok((number, key & 7)) }
     }
 
+    /// Nearly all keys and lengths are one byte.
+    #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
+        if let [byte @ ..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for shift in (0..70).step_by(7) {
             let (byte, rest) = self.rest.split_first().ok_or(Malformed)?;
@@ -95,6 +107,8 @@ impl<'a> Fields<'a> {
     }
 
     /// Steps over a group up to its end; groups may hold groups. The numbers of the open ones stand on a small stack.
+    #[cold]
+    #[inline(never)]
     fn skip_group(&mut self, number: u32) -> Result<Value<'a>, Malformed> {
         let mut open = [0; MAX_GROUPS];
         let mut depth = 0;
@@ -129,6 +143,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Value<'a>), Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;

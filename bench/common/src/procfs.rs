@@ -12,12 +12,7 @@ pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name in brackets may hold anything.
     let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
-    let ticks: Vec<f64> = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse)
-        .collect::<Result<_, _>>()?;
+    let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
     Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 
@@ -25,10 +20,7 @@ pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
 pub fn memory(pid: u32) -> anyhow::Result<(f64, f64)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let of = |name: &str| -> anyhow::Result<f64> {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .context("a line is missing in status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("a line is missing in status")?;
         Ok(line.trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
     };
     Ok((of("VmRSS:")?, of("VmHWM:")?))

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# All benchmarks in one command: bench/run.sh [--short|--check] [NAME...]
+#   NAME      cold-start, churn, ingest, istio, forward; default: all of them
+#   --short   minutes instead of an hour, with figures that say little
+#   --check   development builds, a minute: fails if a ratio to a peer is much worse than it was
+# What was measured goes to target/bench/NAME.json; the page docs/benchmarks.md and its plots are made of all that is there.
+# Everything stays on loopback. Linux, Rust, Go, Python 3 with pip; Kubernetes, istiod and Envoy come as for the testbed.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+cache=${TESTBED_CACHE:-${TESTBED:-$HOME/.cache/lazyload-testbed}}
+profile=${BENCH_PROFILE:-release} length=full
+case ${1:-} in
+  --short) length=short; shift ;;
+  --check) length=check profile=dev; shift ;;
+esac
+names=("$@")
+if [ $# = 0 ]; then
+  names=(cold-start churn ingest istio forward)
+  [ "$length" != check ] || names=(cold-start ingest)
+fi
+cd "$root"
+mkdir -p "$target/bench"
+wants() { [[ " ${names[*]} " = *" $1 "* ]]; }
+{ [ -x "$cache/bin/etcd" ] && [ -x "$cache/bin/kube-apiserver" ]; } || testbed/cluster.sh build --only apiserver
+if wants istio; then
+  { [ -x "$cache/bin/pilot-discovery" ] && [ -x "$cache/bin/envoy" ]; } || testbed/cluster.sh build
+fi
+if [ "$profile" = dev ]; then
+  # The same choice of packages as everywhere.
+  cargo build --quiet --locked --workspace --all-targets
+  built=debug
+else
+  cargo build --quiet --locked -p lazyload --profile "$profile"
+  built=$profile
+fi
+suite_profile=release suite=release
+[ "$length" != check ] || suite_profile=dev suite=debug
+CARGO_TARGET_DIR=$target/bench/build cargo build --quiet --locked --profile "$suite_profile" --manifest-path bench/Cargo.toml -p lazyload-bench-suite
+bench=$target/bench/build/$suite/lazyload-bench-suite
+crds=$cache/charts/base/files/crd-all.gen.yaml
+[ -e "$crds" ] || crds=tests/apiserver/istio_crds.yaml
+programs=(--lazyload "$target/$built/lazyload" --binaries "$cache/bin" --istio-crds "$crds")
+
+declare -A options
+case $length in
+  short)
+    options=([cold-start]="--rounds 2 --services 500,1000 --idle-seconds 5" [churn]="--rounds 1 --services 500 --seconds 5 --new 20"
+      [ingest]="--rounds 2 --entries 1000000 --new-hosts 10 --first-calls 10" [istio]="--services 190,400 --rounds 1 --burst 1,10,40") ;;
+  check)
+    # Seen with these builds: see docs/development.md.
+    options=([cold-start]="--rounds 2 --services 200 --idle-seconds 1 --at-most 2.5" [ingest]="--rounds 3 --entries 200000 --new-hosts 1 --first-calls 1 --at-least 0.2") ;;
+esac
+for name in cold-start churn ingest istio; do
+  wants "$name" || continue
+  echo "== $name" >&2
+  extra=()
+  [ "$name" != istio ] || extra=(--istiod "$cache/bin/pilot-discovery" --envoy "$cache/bin/envoy")
+  read -ra more <<<"${options[$name]:-}"
+  json=$target/bench/$name.json
+  [ "$length" != check ] || json=$target/bench/check-$name.json
+  "$bench" "$name" "${programs[@]}" "${extra[@]}" "${more[@]}" --json "$json"
+done
+if wants forward; then
+  short=()
+  [ "$length" = full ] || short=(--short)
+  BENCH_PROFILE=$profile bench/forward/run.sh "${short[@]}"
+fi
+if [ "$length" != check ]; then
+  "$bench" report --from "$target/bench" --preface bench/preface.md --plots docs/benchmarks --page docs/benchmarks.md
+  echo "docs/benchmarks.md"
+fi
