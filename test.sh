@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests: unit, golden and property tests, a real kube-apiserver, the forwarder beside Envoy, a real Istio mesh. Installs what they need (see testbed/).
+# All tests: unit, golden and property tests, a real kube-apiserver, the forwarder beside Envoy, ratios of benchmarks, a real Istio mesh. Installs what they need (see testbed/).
 # A cold machine needs about half an hour for the testbed's first build, a warm one about twenty minutes in all.
 #   ./test.sh            everything
 #   ./test.sh --no-mesh  everything but the real mesh (no root needed)
@@ -32,6 +32,7 @@ fi
 cargo build --locked --workspace --all-targets
 cargo test --locked --workspace --lib --bins --test boot --test decisions
 cargo test --locked --workspace --test outside -- apiserver:: conformance:: packaging:: --test-threads=2
+bench/run.sh --check
 if [ "$mesh" = 1 ]; then
   cargo test --locked --workspace --test outside -- mesh:: --test-threads=1 --nocapture
 fi

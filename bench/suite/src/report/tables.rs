@@ -22,15 +22,16 @@ fn writes(writes: &Writes) -> String {
 
 /// Cold start and memory.
 pub fn cold(sizes: &[Cold]) -> String {
-    let mut text = "\n## Cold start\n\n| Services (pods) | in one step, s | loop, s | ratio (aim 1.25) | in stages: each there, s | in its last form, s | CPU s, in stages | resident MiB (aim 250 at 10,000) | at most |\n|---|---|---|---|---|---|---|---|---|\n".to_owned();
+    let mut text = "\n## Cold start\n\n| Services (pods) | rounds | in one step, s | loop, s | ratio (aim 1.25) | in stages: each there, s | in its last form, s | CPU s, in stages | resident MiB (aim 250 at 10,000) | at most |\n|---|---|---|---|---|---|---|---|---|---|\n".to_owned();
     for size in sizes {
         let of = |starts: &[Start], figure: fn(&Start) -> f64| Spread::of(starts.iter().map(figure));
         let ratio = size.to_the_loop();
         let memory = of(&size.lossless, |start| start.memory_mib);
         text += &format!(
-            "| {} ({}) | {} | {} | {}{} | {} | {} | {} | {}{} | {} |\n",
+            "| {} ({}) | {} | {} | {} | {}{} | {} | {} | {} | {}{} | {} |\n",
             size.services,
             size.pods,
+            size.apply_loop.len(),
             of(&size.fastest, |start| start.settled_seconds).digits(1),
             Spread::of(size.apply_loop.iter().copied()).digits(1),
             ratio.fine(),

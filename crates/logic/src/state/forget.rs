@@ -1,5 +1,6 @@
-//! What a user wants to be forgotten: an annotation of the fence, `MARK *` or `MARK HOST HOST …`. Each mark is heeded once. What is forgotten leaves the
-//! Sidecar as everything that is not needed any more, and is learned again by the next call.
+//! What a user wants to be forgotten: an annotation of the fence, `MARK *` or `MARK HOST HOST …`. Each mark is heeded once, and one that a controller finds when
+//! it begins not at all: what was learned since somebody left it there stays. What is forgotten leaves the Sidecar as everything that is not needed
+//! any more, and is learned again by the next call.
 
 use super::State;
 use crate::fence::completion::complete_called;
@@ -12,11 +13,15 @@ pub const ALL: &str = "*";
 impl State {
     pub(super) fn forget_as_asked(&mut self, fence: &Fence) {
         let Some(asked) = &fence.forget else { return };
+        let is_news = self.index.find_fence(&fence.id).is_some();
         let work = self.by_fence.entry(fence.id.clone()).or_default();
         if work.forgotten.as_ref() == Some(asked) {
             return;
         }
         work.forgotten = Some(asked.clone());
+        if !is_news {
+            return;
+        }
         let hosts: Vec<&str> = asked.split_whitespace().skip(1).collect();
         let is_asked = |key: &&String| {
             let host = host_of_evidence(key).map(|host| complete_called(host, &fence.id.namespace, &self.index));
@@ -63,12 +68,16 @@ mod tests {
     }
 
     fn state() -> State {
+        state_with(fence(1, None))
+    }
+
+    fn state_with(fence: Value) -> State {
         let (mut state, _) = State::new(resolve(&json!({}), &Context::default()).unwrap().settings);
         for object in [
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "a"}, "spec": {"selector": {"app": "a"}}}),
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "default", "name": "a-1", "labels": {"app": "a"}},
                 "spec": {"containers": []}, "status": {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]}}),
-            fence(1, None),
+            fence,
         ] {
             apply(&mut state, &object);
         }
@@ -101,6 +110,16 @@ mod tests {
         apply(&mut state, &fence(3, Some("1 *")));
         assert_eq!(learned(&state), ["b.default.svc.cluster.local"]);
         apply(&mut state, &fence(4, Some("2 *")));
+        assert_eq!(learned(&state), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_mark_that_was_left_does_not_make_the_next_controller_forget() {
+        let mut state = state_with(fence(1, Some("1 *")));
+        assert_eq!(learned(&state).len(), 3);
+        apply(&mut state, &fence(2, Some("1 *")));
+        assert_eq!(learned(&state).len(), 3);
+        apply(&mut state, &fence(3, Some("2 *")));
         assert_eq!(learned(&state), Vec::<String>::new());
     }
 
