@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests: unit, golden and property tests, a real kube-apiserver, the forwarder beside Envoy, ratios of benchmarks, a real Istio mesh. Installs what they need (see testbed/).
-# A cold machine needs about half an hour for the testbed's first build, a warm one about twenty minutes in all.
+# On two cores a cold machine needs about an hour, a warm one three quarters of that.
 #   ./test.sh            everything
 #   ./test.sh --no-mesh  everything but the real mesh (no root needed)
 set -euo pipefail
