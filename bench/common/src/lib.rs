@@ -1,5 +1,6 @@
-//! What all benchmarks measure with: the figures of a process, and what rounds spread over.
+//! What all benchmarks measure with: processes, their figures, and what rounds spread over.
 
+pub mod process;
 pub mod procfs;
 mod spread;
 

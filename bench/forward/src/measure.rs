@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::load::Seen;
-use crate::peers::{ENDS_CORE, Peer, Programs, Running, backend, pinned};
+use crate::peers::{ENDS_CORE, Listening, Peer, Programs, backend, pinned};
 use crate::report;
 use crate::rows::{Protocol, Row};
 
@@ -94,7 +94,7 @@ async fn of_row(arguments: &Arguments, row: Row) -> anyhow::Result<RowMeasured> 
     let mut running = Vec::new();
     let mut peers = Vec::new();
     for peer in Peer::ALL.into_iter().filter(|peer| !arguments.two || matches!(peer, Peer::Ours | Peer::Envoy)) {
-        let mut started = Running::start(peer, &arguments.programs)?;
+        let mut started = Listening::start(peer, &arguments.programs)?;
         if let Some(proxy) = &mut started {
             proxy.ready().await.with_context(|| peer.name())?;
         }

@@ -1,16 +1,17 @@
 //! The proxies, each as a process on its own core with one worker.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
+use lazyload_bench_common::process::{Running, free_port};
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// Where the proxies run.
 const PROXY_CORE: &str = "0";
@@ -54,22 +55,21 @@ pub struct Programs {
     pub envoy_config: PathBuf,
 }
 
-/// A process that ends with this value.
-pub struct Running {
-    child: Child,
+/// A process that listens.
+pub struct Listening {
+    process: Running,
     pub pid: u32,
     pub address: SocketAddr,
 }
 
-impl Running {
-    fn new(mut command: Command, address: SocketAddr) -> anyhow::Result<Self> {
-        let child = command.kill_on_drop(true).spawn().with_context(|| format!("failed to start {command:?}"))?;
-        let pid = child.id().context("ended at once")?;
-        Ok(Self { child, pid, address })
+impl Listening {
+    fn new(command: Command, address: SocketAddr) -> anyhow::Result<Self> {
+        let process = Running::start(command)?;
+        Ok(Self { pid: process.pid, process, address })
     }
 
-    pub async fn end(mut self) -> anyhow::Result<()> {
-        Ok(self.child.kill().await?)
+    pub async fn end(self) -> anyhow::Result<()> {
+        self.process.end().await
     }
 
     pub fn start(peer: Peer, programs: &Programs) -> anyhow::Result<Option<Self>> {
@@ -99,9 +99,7 @@ impl Running {
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         let waiting = async {
             while TcpStream::connect(self.address).await.is_err() {
-                if let Some(status) = self.child.try_wait()? {
-                    bail!("a proxy ended: {status}");
-                }
+                self.process.check().context("a proxy")?;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Ok(())
@@ -111,21 +109,21 @@ impl Running {
 }
 
 /// Ours, without a mesh and without probes.
-pub fn forwarder(program: &Path) -> anyhow::Result<Running> {
+pub fn forwarder(program: &Path) -> anyhow::Result<Listening> {
     let address = free_address()?;
     let mut command = pinned(PROXY_CORE, program);
     command.arg("global-sidecar").env("WORMHOLE_PORTS", address.port().to_string());
     command.env("DISABLE_SVC_CONTROLLER", "true").env("GUARD", "off").env("PROBE_PORT", "").env("LOG_LEVEL", "error");
     command.stdout(Stdio::null());
-    Running::new(command, address)
+    Listening::new(command, address)
 }
 
 /// The destination: its process, its port for HTTP/1.1, and its port for HTTP/2.
-pub async fn backend() -> anyhow::Result<(Running, SocketAddr)> {
+pub async fn backend() -> anyhow::Result<(Listening, SocketAddr)> {
     let mut command = pinned(ENDS_CORE, &std::env::current_exe()?);
     command.arg("backend").stdout(Stdio::piped());
-    let mut running = Running::new(command, free_address()?)?;
-    let output = running.child.stdout.take().context("no output")?;
+    let mut running = Listening::new(command, free_address()?)?;
+    let output = running.process.output().context("no output")?;
     let line = BufReader::new(output).lines().next_line().await?.context("the destination did not start")?;
     let (http1, http2) = line.split_once(' ').context("two addresses expected")?;
     running.address = http1.parse()?;
@@ -140,5 +138,5 @@ pub fn pinned(core: &str, program: &Path) -> Command {
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+    Ok((Ipv4Addr::LOCALHOST, free_port()?).into())
 }

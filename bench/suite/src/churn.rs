@@ -13,7 +13,7 @@ use lazyload_bench_common::procfs;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::Programs;
+use crate::Setup;
 use crate::cluster::{Cluster, Writes, since};
 use crate::controller::Controller;
 use crate::sidecars::{PATIENCE, Watched, fences, sidecars, wipe};
@@ -29,9 +29,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
-    programs: Programs,
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    setup: Setup,
     #[arg(long, default_value_t = 1_000)]
     services: usize,
     /// Of churn without anything to write, and of a restart of all pods.
@@ -72,7 +70,7 @@ pub struct Reaction {
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<Churned> {
-    let cluster = arguments.programs.cluster().await?;
+    let cluster = arguments.setup.cluster().await?;
     let mut world = World::default();
     world.grow(&cluster, arguments.services).await?;
     let controller = start(arguments, &cluster).await?;
@@ -88,7 +86,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<Churned> {
     controller.end().await?;
 
     let (mut ours, mut script) = (Vec::new(), Vec::new());
-    for round in 0..arguments.rounds {
+    for round in 0..arguments.setup.rounds {
         eprintln!("round {round}: the controller");
         let controller = start(arguments, &cluster).await?;
         ours.extend(reactions(&cluster, &mut world, arguments.new, (each, changed)).await?);
@@ -104,7 +102,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<Churned> {
 }
 
 async fn start(arguments: &Arguments, cluster: &Cluster) -> anyhow::Result<Controller> {
-    let mut controller = Controller::start(&arguments.programs.lazyload, cluster, &json!({}))?;
+    let mut controller = Controller::start(&arguments.setup.lazyload, cluster, &json!({}))?;
     controller.ready().await?;
     controller.at_rest().await?;
     Ok(controller)

@@ -9,11 +9,12 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::discovery::ApiResource;
 use kube::{Client, Config};
+use lazyload_bench_common::process::{Running, free_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::etcd::Etcd;
-use crate::process::{Running, free_port};
+use crate::process;
 
 /// What a controller writes, and how often: `RESOURCE VERB`, or `RESOURCE/SUBRESOURCE VERB`.
 pub type Writes = BTreeMap<String, u64>;
@@ -140,7 +141,7 @@ fn start_etcd(binaries: &Path, folder: &Path, port: u16, peer_port: u16) -> anyh
         "--quota-backend-bytes=8000000000".to_owned(),
         "--log-level=error".to_owned(),
     ];
-    Running::start(&binaries.join("etcd"), &arguments, &[], &folder.join("etcd.log"))
+    process::start(&binaries.join("etcd"), &arguments, &[], &folder.join("etcd.log"))
 }
 
 fn start_apiserver(binaries: &Path, folder: &Path, etcd_port: u16, port: u16) -> anyhow::Result<Running> {
@@ -162,7 +163,7 @@ fn start_apiserver(binaries: &Path, folder: &Path, etcd_port: u16, port: u16) ->
         "--disable-admission-plugins=ServiceAccount".to_owned(),
         "--endpoint-reconciler-type=none".to_owned(),
     ];
-    Running::start(&binaries.join("kube-apiserver"), &arguments, &[], &folder.join("kube-apiserver.log"))
+    process::start(&binaries.join("kube-apiserver"), &arguments, &[], &folder.join("kube-apiserver.log"))
 }
 
 fn write_access(folder: &Path, port: u16) -> anyhow::Result<PathBuf> {

@@ -11,7 +11,7 @@ use lazyload_bench_common::{Spread, procfs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Programs;
+use crate::Setup;
 use crate::cluster::{Cluster, Writes, since};
 use crate::controller::Controller;
 use crate::sidecars::{Watched, fences, sidecars, wipe};
@@ -23,9 +23,7 @@ const AT_ONCE: usize = 32;
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
-    programs: Programs,
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    setup: Setup,
     /// Services to be fenced, five pods each.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 5_000, 10_000])]
     services: Vec<usize>,
@@ -73,7 +71,7 @@ pub struct Start {
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<Vec<Cold>> {
-    let cluster = arguments.programs.cluster().await?;
+    let cluster = arguments.setup.cluster().await?;
     let mut world = World::default();
     let mut sizes = Vec::new();
     for services in arguments.services.iter().copied() {
@@ -106,7 +104,7 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, services: usize) -> a
         idle_seconds: arguments.idle_seconds,
     };
     let mut objects = None;
-    for round in 0..arguments.rounds {
+    for round in 0..arguments.setup.rounds {
         for switching in ["lossless", "fastest"] {
             eprintln!("{services} Services, round {round}: the controller, {switching}");
             let before = {
@@ -122,7 +120,7 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, services: usize) -> a
                 cold.fastest_writes = since(&before, &after);
                 cold.fastest.push(start);
             }
-            if round + 1 == arguments.rounds && switching == "lossless" {
+            if round + 1 == arguments.setup.rounds && switching == "lossless" {
                 let cpu_before = procfs::cpu_seconds(controller.pid())?;
                 tokio::time::sleep(Duration::from_secs(arguments.idle_seconds)).await;
                 cold.idle_writes = since(&after, &cluster.writes().await?);
@@ -157,7 +155,7 @@ async fn start(
 ) -> anyhow::Result<(Start, Controller)> {
     let watched = Watched::begin(&cluster.client, &sidecars()).await?;
     let began = Instant::now();
-    let controller = Controller::start(&arguments.programs.lazyload, cluster, &json!({"switching": switching}))?;
+    let controller = Controller::start(&arguments.setup.lazyload, cluster, &json!({"switching": switching}))?;
     let seconds = (watched.count(services).await? - began).as_secs_f64();
     controller.at_rest().await?;
     let last = watched.seen().values().map(|sight| sight.last).max().context("no Sidecar is there")?;

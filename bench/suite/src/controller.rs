@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kube::{Client, Config};
+use lazyload_bench_common::process::{Running, free_port};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::metrics;
-use crate::process::{Running, free_port};
+use crate::process;
 use crate::world::PORT;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ impl Controller {
         std::fs::write(&config, entry.to_string())?;
         let arguments = ["controller".to_owned(), format!("--config={}", config.display())];
         let environment = [("KUBECONFIG", cluster.kubeconfig.display().to_string())];
-        let process = Running::start(program, &arguments, &environment, &config.with_extension("log"))?;
+        let process = process::start(program, &arguments, &environment, &config.with_extension("log"))?;
         let admin = Client::try_from(Config::new(format!("http://127.0.0.1:{aux_port}").parse()?))?;
         Ok(Self { process, log_source_port, admin })
     }

@@ -51,9 +51,9 @@ enum Command {
     Decoder { port: u16 },
 }
 
-/// What is measured, and what it takes.
+/// What is measured, what it takes, and how often.
 #[derive(Args)]
-struct Programs {
+struct Setup {
     /// The product.
     #[arg(long)]
     lazyload: PathBuf,
@@ -63,9 +63,11 @@ struct Programs {
     /// YAML with Istio's CRDs; of them only Sidecar's is needed.
     #[arg(long)]
     istio_crds: PathBuf,
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
 }
 
-impl Programs {
+impl Setup {
     /// A new API server that knows fences and Sidecars.
     async fn cluster(&self) -> anyhow::Result<Cluster> {
         let printed = tokio::process::Command::new(&self.lazyload).arg("crds").output().await?;

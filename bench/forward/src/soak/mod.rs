@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::peers::{Running, forwarder};
+use crate::peers::{Listening, forwarder};
 use clients::Kind;
 use lazyload_bench_common::procfs;
 use mortal::Mortal;
@@ -93,7 +93,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn soak(arguments: &Arguments) -> anyhow::Result<Report> {
-    let mut forwarder: Running = forwarder(&arguments.ours)?;
+    let mut forwarder: Listening = forwarder(&arguments.ours)?;
     forwarder.ready().await?;
     let descriptors_before = procfs::descriptors(forwarder.pid)?;
     let mut destinations = Vec::new();

@@ -9,17 +9,18 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use futures::future::try_join_all;
+use lazyload_bench_common::process::free_port;
 use lazyload_bench_common::{Spread, procfs};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use decoder::run as serve_decoder;
 
-use crate::Programs;
+use crate::Setup;
 use crate::access_log::{IN_A_MESSAGE, connect, messages, send};
 use crate::cluster::Cluster;
 use crate::controller::Controller;
-use crate::process::{Running, free_port};
+use crate::process;
 use crate::sidecars::{Watched, fences, sidecars};
 use crate::world::{self, Pod, World};
 
@@ -34,9 +35,7 @@ const FRESH_HOST: usize = 900;
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
-    programs: Programs,
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    setup: Setup,
     /// Entries of known pairs in each round.
     #[arg(long, default_value_t = 4_000_000)]
     entries: usize,
@@ -94,16 +93,16 @@ impl Rate {
 }
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<Ingested> {
-    let cluster = arguments.programs.cluster().await?;
+    let cluster = arguments.setup.cluster().await?;
     let mut world = World::default();
     world.grow(&cluster, SERVICES).await?;
-    let mut controller = Controller::start(&arguments.programs.lazyload, &cluster, &json!({}))?;
+    let mut controller = Controller::start(&arguments.setup.lazyload, &cluster, &json!({}))?;
     controller.ready().await?;
     Watched::begin(&cluster.client, &sidecars()).await?.count(SERVICES).await?;
     let decoder_port = free_port()?;
     let decoder_arguments = ["decoder".to_owned(), decoder_port.to_string()];
     let log = cluster.folder().join("decoder.log");
-    let decoder = Running::start(&std::env::current_exe()?, &decoder_arguments, &[], &log)?;
+    let decoder = process::start(&std::env::current_exe()?, &decoder_arguments, &[], &log)?;
 
     let callers = world.callers();
     let known = messages(
@@ -118,7 +117,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<Ingested> {
     let mut measured = Vec::new();
     for streams in [1, 8] {
         let (mut ours, mut prost) = (Vec::new(), Vec::new());
-        for round in 0..arguments.rounds {
+        for round in 0..arguments.setup.rounds {
             eprintln!("known pairs, {streams} streams, round {round}");
             ours.push(flood(controller.pid(), controller.log_source_port, streams, &known, arguments.entries).await?);
             // It does a fraction of it in the same time.
@@ -220,7 +219,7 @@ async fn first_calls(
 /// Pairs that were never seen: all pods of 200 callers call hosts that are new for them.
 async fn new_pairs(arguments: &Arguments, world: &World, controller: &Controller) -> anyhow::Result<Vec<Rate>> {
     let mut rates = Vec::new();
-    for round in 0..arguments.rounds {
+    for round in 0..arguments.setup.rounds {
         eprintln!("new pairs, round {round}");
         let first = KNOWN_HOSTS + round * arguments.new_hosts;
         let pods = (0..KNOWN_CALLERS).flat_map(|service| world.of(service));

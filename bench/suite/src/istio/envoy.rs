@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kube::{Client, Config};
+use lazyload_bench_common::process::free_port;
 use serde_json::{Value, json};
 
-use crate::process::{Running, free_port};
+use crate::process;
 use crate::world::{self, Pod};
 
 /// Without a change for so long, Envoy has all of it.
@@ -36,7 +37,7 @@ pub async fn figures(program: &Path, folder: &Path, istiod: u16, pod: Pod) -> an
         "--log-level".to_owned(),
         "error".to_owned(),
     ];
-    let mut process = Running::start(program, &arguments, &[], &path.with_extension("log"))?;
+    let mut process = process::start(program, &arguments, &[], &path.with_extension("log"))?;
     let client = Client::try_from(Config::new(format!("http://127.0.0.1:{admin}").parse()?))?;
     let waiting = async {
         let mut before = None;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kube::{Client, Config};
+use lazyload_bench_common::process::{Running, free_port};
 
 use crate::cluster::Cluster;
 use crate::metrics;
-use crate::process::{Running, free_port};
+use crate::process;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 
@@ -57,7 +58,7 @@ impl Istiod {
         ]
         .map(|(name, value)| (name, value.to_owned()));
         let log = cluster.folder().join("istiod.log");
-        let mut process = Running::start(program, &arguments, &environment, &log)?;
+        let mut process = process::start(program, &arguments, &environment, &log)?;
         let ready = Client::try_from(Config::new(format!("http://127.0.0.1:{http}").parse()?))?;
         let monitoring = Client::try_from(Config::new(format!("http://127.0.0.1:{monitoring}").parse()?))?;
         let waiting = async {

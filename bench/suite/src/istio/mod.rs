@@ -12,7 +12,7 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::Programs;
+use crate::Setup;
 use crate::access_log::{connect, messages, send};
 use crate::cluster::Cluster;
 use crate::controller::Controller;
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
-    programs: Programs,
+    setup: Setup,
     #[arg(long)]
     istiod: PathBuf,
     #[arg(long)]
@@ -42,9 +42,6 @@ pub struct Arguments {
     /// Hosts that are learned at once.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 20, 200])]
     burst: Vec<usize>,
-    /// Rounds of bursts of each form.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
 }
 
 /// What was measured.
@@ -118,7 +115,7 @@ struct Bench {
 
 impl Bench {
     async fn start(arguments: &Arguments, services: usize) -> anyhow::Result<Self> {
-        let cluster = arguments.programs.cluster().await?;
+        let cluster = arguments.setup.cluster().await?;
         let mut world = World::with_endpoints();
         world.grow(&cluster, services).await?;
         let istiod = Istiod::start(&arguments.istiod, &cluster).await?;
@@ -165,7 +162,7 @@ impl Bench {
         eprintln!("{} Services: without", self.services);
         let without = self.mesh(arguments).await?;
         eprintln!("{} Services: fencing and learning", self.services);
-        let mut controller = Controller::start(&arguments.programs.lazyload, &self.cluster, &json!({}))?;
+        let mut controller = Controller::start(&arguments.setup.lazyload, &self.cluster, &json!({}))?;
         controller.ready().await?;
         controller.at_rest().await?;
         let services = self.services;
@@ -203,7 +200,7 @@ impl Bench {
                     cpu_seconds: Vec::new(),
                     sidecar_writes: Vec::new(),
                 };
-                for _ in 0..arguments.rounds {
+                for _ in 0..arguments.setup.rounds {
                     let (before, writes) = (self.istiod.work().await?, sidecar_writes(&self.cluster).await?);
                     let first = next;
                     next += hosts;

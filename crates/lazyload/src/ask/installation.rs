@@ -5,7 +5,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use lazyload_api::names;
 use lazyload_api::slime_boot::SlimeBoot;
 use lazyload_logic::boot;
 use lazyload_logic::fence::proxy::PORT;
@@ -18,6 +17,7 @@ use super::world;
 use crate::cli::{Source, WorldSource};
 use crate::process::api_server;
 use crate::process::clock::Clock;
+use crate::process::exit::chain;
 
 /// Proxies that are asked at most: one of each fence.
 const PROXIES: usize = 64;
@@ -29,60 +29,45 @@ pub async fn installation() -> Asked {
     let unix_seconds = Clock::start().now().unix_seconds;
     let client = match api_server::client().await {
         Ok(client) => client,
-        Err(error) => return unreachable(&said(&error), unix_seconds),
+        Err(error) => return Asked::nothing(&said(&error), unix_seconds),
     };
     let api_server = match client.apiserver_version().await {
         Ok(version) => Ok(version.git_version),
-        Err(error) => return unreachable(&said(&error.into()), unix_seconds),
+        Err(error) => return Asked::nothing(&chain(&error), unix_seconds),
     };
-    let ours = deployments(&client, &format!("{}={}", names::PART_OF_LABEL, names::PART_OF)).await;
-    let fallbacks = ours.as_ref().map_err(Clone::clone).and_then(|ours| {
-        values(
-            &ours.iter().filter(|deployment| pods::role(deployment) == Some(Role::GlobalSidecar)).collect::<Vec<_>>(),
-        )
-    });
+    let ours = pods::deployments(&client).await.map_err(|error| said(&error));
     Asked {
         api_server,
-        istiods: deployments(&client, "app=istiod").await.and_then(|istiods| values(&istiods)),
+        istiods: istiods(&client).await,
         crds: crds(&client).await,
         slime_boots: known(Api::<SlimeBoot>::all(client.clone()).list(&ListParams::default()).await)
             .and_then(|list| values(&list.items)),
-        controllers: controllers(&client).await,
-        fallbacks,
+        controllers: controllers(&client, ours.clone()).await,
         proxies: proxies(&client, ours.as_deref().unwrap_or_default()).await,
-        unix_seconds,
-    }
-}
-
-fn unreachable(why: &str, unix_seconds: i64) -> Asked {
-    let why = || why.to_owned();
-    Asked {
-        api_server: Err(why()),
-        istiods: Err(why()),
-        crds: Err(why()),
-        slime_boots: Err(why()),
-        controllers: Err(why()),
-        fallbacks: Err(why()),
-        proxies: Err(why()),
+        fallbacks: ours.and_then(|ours| values(&global_sidecars(&ours).collect::<Vec<_>>())),
         unix_seconds,
     }
 }
 
 fn said(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    chain(error.as_ref())
 }
 
 fn known<T>(answer: kube::Result<T>) -> Known<T> {
-    answer.map_err(|error| said(&error.into()))
+    answer.map_err(|error| chain(&error))
 }
 
 fn values<T: Serialize>(objects: &[T]) -> Known<Vec<Value>> {
     objects.iter().map(|object| serde_json::to_value(object).map_err(|error| error.to_string())).collect()
 }
 
-async fn deployments(client: &Client, label: &str) -> Known<Vec<Deployment>> {
+async fn istiods(client: &Client) -> Known<Vec<Value>> {
     let api = Api::<Deployment>::all(client.clone());
-    known(api.list(&ListParams::default().labels(label)).await).map(|list| list.items)
+    known(api.list(&ListParams::default().labels("app=istiod")).await).and_then(|list| values(&list.items))
+}
+
+fn global_sidecars(ours: &[Deployment]) -> impl Iterator<Item = &Deployment> {
+    ours.iter().filter(|deployment| pods::role(deployment) == Some(Role::GlobalSidecar))
 }
 
 async fn crds(client: &Client) -> Known<Vec<Value>> {
@@ -95,8 +80,8 @@ async fn crds(client: &Client) -> Known<Vec<Value>> {
     values(&there)
 }
 
-async fn controllers(client: &Client) -> Known<Vec<Controller>> {
-    let found = pods::find(client, Role::Controller).await.map_err(|error| said(&error))?;
+async fn controllers(client: &Client, ours: Known<Vec<Deployment>>) -> Known<Vec<Controller>> {
+    let found = pods::controllers_of(client, &ours?).await.map_err(|error| said(&error))?;
     let asked = found.iter().map(async |pod| Controller {
         name: pod.to_string(),
         readiness: pod.readiness().await.map_err(|error| said(&error)),
@@ -110,7 +95,7 @@ async fn proxies(client: &Client, ours: &[Deployment]) -> Known<Vec<Proxy>> {
     let from = WorldSource { source: Source { namespace: None, mesh: None }, config: None };
     let world = world(&from).await.map_err(|error| said(&error))?;
     let mut asked = Vec::new();
-    for deployment in ours.iter().filter(|deployment| pods::role(deployment) == Some(Role::GlobalSidecar)) {
+    for deployment in global_sidecars(ours) {
         let found = pods::of(client, deployment, PORT).await.map_err(|error| said(&error))?;
         asked.extend(found);
     }

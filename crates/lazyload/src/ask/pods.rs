@@ -85,7 +85,7 @@ pub async fn controllers(address: Option<&str>) -> anyhow::Result<Vec<Asked>> {
         return Ok(vec![Asked::at(address)?]);
     }
     let client = api_server::client().await?;
-    let found = find(&client, Role::Controller).await?;
+    let found = controllers_of(&client, &deployments(&client).await?).await?;
     if found.is_empty() {
         bail!(
             "no controller runs: no pod of a SlimeBoot's controller is Running (`lazyload top --controller HOST:PORT` asks another)"
@@ -114,16 +114,23 @@ pub fn role(deployment: &Deployment) -> Option<Role> {
     })
 }
 
-/// The controllers that run: pods of the Deployments of SlimeBoots.
+/// The Deployments of SlimeBoots.
 ///
 /// # Errors
 /// The API server refuses.
-pub async fn find(client: &Client, wanted: Role) -> anyhow::Result<Vec<Asked>> {
+pub async fn deployments(client: &Client) -> anyhow::Result<Vec<Deployment>> {
     let ours = ListParams::default().labels(&format!("{}={}", names::PART_OF_LABEL, names::PART_OF));
     let deployments = Api::<Deployment>::all(client.clone()).list(&ours).await;
-    let deployments = deployments.context("failed to list deployments (--controller HOST:PORT needs no right to)")?;
+    Ok(deployments.context("failed to list deployments (--controller HOST:PORT needs no right to)")?.items)
+}
+
+/// The controllers that run: pods of these Deployments.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn controllers_of(client: &Client, deployments: &[Deployment]) -> anyhow::Result<Vec<Asked>> {
     let mut found = Vec::new();
-    for deployment in deployments.items.iter().filter(|deployment| role(deployment) == Some(wanted)) {
+    for deployment in deployments.iter().filter(|deployment| role(deployment) == Some(Role::Controller)) {
         if let Some(port) = auxiliary_port(deployment) {
             found.extend(of(client, deployment, port).await?);
         }

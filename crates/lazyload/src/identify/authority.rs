@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use prost::Message;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls::RootCertStore;
@@ -24,9 +22,6 @@ const METHOD: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 const VALIDITY: i64 = 24 * 3600;
 /// Longest that an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Characters on a line of PEM (RFC 7468).
-const LINE: usize = 64;
-const TAG: &str = "CERTIFICATE REQUEST";
 
 /// There is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -114,13 +109,5 @@ pub(super) async fn ask(address: &str, roots: RootCertStore, token: &str) -> Res
 fn request(key: &KeyPair) -> Result<String, rcgen::Error> {
     let mut asked = CertificateParams::default();
     asked.distinguished_name = DistinguishedName::new();
-    let text = BASE64_STANDARD.encode(asked.serialize_request(key)?.der());
-    let mut pem = format!("-----BEGIN {TAG}-----\n");
-    let mut rest = text.as_str();
-    while let Some((line, more)) = rest.split_at_checked(LINE) {
-        pem.extend([line, "\n"]);
-        rest = more;
-    }
-    pem.push_str(&format!("{rest}\n-----END {TAG}-----\n"));
-    Ok(pem)
+    asked.serialize_request(key)?.pem()
 }

@@ -46,11 +46,10 @@ pub(super) fn client(
     roots: Arc<RootCertStore>,
     uri: String,
 ) -> Result<ClientConfig, IdentityError> {
-    let signatures = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build()?;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ByUri { roots, uri, signatures }))
+        .with_custom_certificate_verifier(Arc::new(ByUri::new(roots, uri)?))
         .with_client_auth_cert(chain, key)?;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
@@ -69,12 +68,11 @@ pub(super) fn server_of_authority(chain: Vec<CertificateDer<'static>>, key: Priv
 /// The same without a certificate to show.
 #[cfg(test)]
 pub(super) fn client_without_certificate(roots: Arc<RootCertStore>, uri: String) -> ClientConfig {
-    let signatures = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build().unwrap();
     ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ByUri { roots, uri, signatures }))
+        .with_custom_certificate_verifier(Arc::new(ByUri::new(roots, uri).unwrap()))
         .with_no_client_auth()
 }
 
@@ -94,6 +92,13 @@ struct ByUri {
     roots: Arc<RootCertStore>,
     uri: String,
     signatures: Arc<WebPkiServerVerifier>,
+}
+
+impl ByUri {
+    fn new(roots: Arc<RootCertStore>, uri: String) -> Result<Self, IdentityError> {
+        let signatures = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build()?;
+        Ok(Self { roots, uri, signatures })
+    }
 }
 
 impl ServerCertVerifier for ByUri {

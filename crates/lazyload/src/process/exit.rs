@@ -37,8 +37,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(broken_pipe) {
         return ExitCode::SUCCESS;
     }
-    let text: Vec<String> = error.chain().map(ToString::to_string).collect();
-    let written = writeln!(std::io::stderr(), "lazyload: {}", text.join(": "));
+    let written = writeln!(std::io::stderr(), "lazyload: {}", chain(error.as_ref()));
     // The first finds it as a context, the second as a source.
     let bad_input = error.is::<BadInput>() || error.chain().any(<dyn std::error::Error>::is::<BadInput>);
     ExitCode::from(if bad_input && written.is_ok() { 2 } else { 1 })

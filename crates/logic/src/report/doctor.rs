@@ -38,6 +38,24 @@ pub struct Asked {
     pub unix_seconds: i64,
 }
 
+impl Asked {
+    /// Nothing could be asked.
+    #[must_use]
+    pub fn nothing(why: &str, unix_seconds: i64) -> Self {
+        let why = || why.to_owned();
+        Self {
+            api_server: Err(why()),
+            istiods: Err(why()),
+            crds: Err(why()),
+            slime_boots: Err(why()),
+            controllers: Err(why()),
+            fallbacks: Err(why()),
+            proxies: Err(why()),
+            unix_seconds,
+        }
+    }
+}
+
 /// A controller.
 #[derive(Debug)]
 pub struct Controller {
@@ -428,17 +446,7 @@ mod tests {
     #[test]
     fn what_could_not_be_asked_is_never_taken_for_well() {
         let no = || "forbidden".to_owned();
-        let asked = Asked {
-            api_server: Err(no()),
-            istiods: Err(no()),
-            crds: Err(no()),
-            slime_boots: Err(no()),
-            controllers: Err(no()),
-            fallbacks: Err(no()),
-            proxies: Err(no()),
-            unix_seconds: 0,
-        };
-        let checks = checks(&asked);
+        let checks = checks(&Asked::nothing(&no(), 0));
         assert_eq!(checks.len(), 8);
         assert!(checks.iter().all(|check| check.verdict >= Verdict::Failed && !check.remedy.is_empty()), "{checks:?}");
         let mut silent = healthy();

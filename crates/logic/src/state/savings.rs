@@ -185,14 +185,6 @@ impl State {
         fences.chain(unfenced).collect()
     }
 
-    /// One pod of each fence that has some, with an address.
-    pub fn one_pod_of_each_fence(&self) -> impl Iterator<Item = ObjectRef> {
-        self.index.fences().filter_map(|fence| {
-            let labels = workload_labels(&self.settings, fence, &self.index)?;
-            self.index.pod_with(&fence.id.namespace, &labels)
-        })
-    }
-
     /// `None` for a fence that hides nothing.
     fn of_fence_now(&self, fence: &Fence) -> Option<(ObjectRef, Labels, Basis, Vec<String>)> {
         let labels = workload_labels(&self.settings, fence, &self.index)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Change, State, Word};
 use crate::fence::delivery::LINGER;
+use crate::fence::sidecar::workload_labels;
 use crate::fence::switch::{EVERYTHING, Farewell, Form, Moment, farewell, inert_port, next_port};
 use crate::types::{Kind, Object, ObjectRef, Sidecar};
 
@@ -182,6 +183,14 @@ impl State {
         let workload = spec.workload_selector.as_ref().filter(|workload| !workload.labels.is_empty());
         let Some(workload) = workload.filter(|_| brings_a_listener) else { return Vec::new() };
         self.index.addresses(&id.namespace, &workload.labels).take(ASKED_AT_MOST).collect()
+    }
+
+    /// One pod of each fence that has some, with an address: who is asked where one speaks for the others.
+    pub fn one_pod_of_each_fence(&self) -> impl Iterator<Item = ObjectRef> {
+        self.index.fences().filter_map(|fence| {
+            let labels = workload_labels(&self.settings, fence, &self.index)?;
+            self.index.pod_with(&fence.id.namespace, &labels)
+        })
     }
 
     /// The port of the inert listener of a Sidecar in this form: another one than before if something has to be waited for, because

@@ -163,8 +163,8 @@ impl State {
 pub fn sort(busiest: &mut [Busy]) {
     busiest.sort_by(|a, b| {
         let rank = |busy: &Busy| (busy.stuck, busy.lately, busy.calls);
-        let name = |busy: &Busy| (busy.namespace.clone(), busy.name.clone(), busy.host.clone());
-        rank(b).cmp(&rank(a)).then_with(|| name(a).cmp(&name(b)))
+        let by_name = || (&a.namespace, &a.name, &a.host).cmp(&(&b.namespace, &b.name, &b.host));
+        rank(b).cmp(&rank(a)).then_with(by_name)
     });
 }
 
