@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 use super::super::DEADLINE;
 use super::super::cluster::Cluster;
 use super::super::controller::Controller;
-use super::super::proxy::Stream;
+use super::super::proxy::send;
+use super::exporter::Exporter;
 use super::server::Prometheus;
 use crate::support::repository;
 use crate::support::waiting::eventually;
 
 #[tokio::test]
-async fn every_alert_is_understood_and_nothing_learned_is_noticed_until_a_stream_is_open() {
+async fn every_alert_is_understood_and_nothing_learned_is_noticed_where_requests_take_the_fallback() {
     let Some(cluster) = Cluster::start("alerts").await else { return };
     let file = repository().join("charts/lazyload/files/alerts.yaml");
     let written: Value = serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
@@ -19,8 +20,15 @@ async fn every_alert_is_understood_and_nothing_learned_is_noticed_until_a_stream
     assert!(written >= 5);
     let controller = Controller::start(&cluster, &json!({}));
     controller.ready().await;
-    let port = controller.metrics_port();
-    let Some(prometheus) = Prometheus::start_with_rules("alerts", cluster.folder(), port, &file).await else { return };
+    let fallback = Exporter::start().await;
+    let serve = |requests| {
+        fallback.count("lazyload_forward_requests_total", "protocol=\"http1\",result=\"answered\"", requests);
+    };
+    serve(3);
+    let ports = [controller.metrics_port(), fallback.port];
+    let Some(prometheus) = Prometheus::start_with_rules("alerts", cluster.folder(), &ports, &file).await else {
+        return;
+    };
     let states = async || {
         let rules = prometheus.rules().await;
         let text = |rule: &Value, key: &str| rule[key].as_str().unwrap_or_default().to_owned();
@@ -37,9 +45,11 @@ async fn every_alert_is_understood_and_nothing_learned_is_noticed_until_a_stream
             if understood && is && others { Ok(()) } else { Err(states) }
         })
     };
-    state_is("pending").await;
-    let stream = Stream::open(controller.log_source()).await.unwrap();
+    // Nobody calls anything that is unknown: there is nothing to learn.
     state_is("inactive").await;
-    drop(stream);
+    prometheus.scraped("lazyload_forward_requests_total", DEADLINE).await;
+    serve(4);
     state_is("pending").await;
+    let _stream = send(&controller, &[("10.0.0.1", "details:9080")]).await;
+    state_is("inactive").await;
 }

@@ -1,4 +1,4 @@
-//! Counters as the proxies of callees expose them, on a port that Prometheus scrapes.
+//! Counters as the proxies of callees, or a global-sidecar, expose them, on a port that Prometheus scrapes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 /// Series by their labels, in the form of the exposition.
 #[derive(Clone)]
 pub struct Exporter {
-    series: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// By metric and labels.
+    series: Arc<Mutex<BTreeMap<(&'static str, String), u64>>>,
     pub port: u16,
 }
 
@@ -50,7 +51,12 @@ impl Exporter {
 
     /// Any series of `istio_requests_total`.
     pub fn set(&self, labels: &str, count: u64) {
-        self.series.lock().unwrap().insert(labels.to_owned(), count);
+        self.count("istio_requests_total", labels, count);
+    }
+
+    /// Any series of any counter.
+    pub fn count(&self, metric: &'static str, labels: &str, count: u64) {
+        self.series.lock().unwrap().insert((metric, labels.to_owned()), count);
     }
 
     /// The callees' pods are gone, or new.
@@ -59,10 +65,14 @@ impl Exporter {
     }
 }
 
-fn text(series: &BTreeMap<String, u64>) -> String {
-    let mut text = "# TYPE istio_requests_total counter\n".to_owned();
-    for (labels, count) in series {
-        writeln!(text, "istio_requests_total{{{labels}}} {count}").unwrap();
+fn text(series: &BTreeMap<(&'static str, String), u64>) -> String {
+    let mut text = String::new();
+    let mut before = "";
+    for ((metric, labels), count) in series {
+        if std::mem::replace(&mut before, *metric) != *metric {
+            writeln!(text, "# TYPE {metric} counter").unwrap();
+        }
+        writeln!(text, "{metric}{{{labels}}} {count}").unwrap();
     }
     text
 }

@@ -26,11 +26,11 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts one that scrapes a port twice a second; `None` if it cannot run here. `web` is its file for TLS and users.
     pub async fn start(test: &str, folder: &Path, scraped: u16, web: Option<PathBuf>) -> Option<Self> {
-        Self::start_as(test, folder, &config(scraped, "[]"), web).await
+        Self::start_as(test, folder, &config(&[scraped], "[]"), web).await
     }
 
-    /// Starts one that also evaluates the rules of a file, twice a second.
-    pub async fn start_with_rules(test: &str, folder: &Path, scraped: u16, rules: &Path) -> Option<Self> {
+    /// Starts one that scrapes these ports and also evaluates the rules of a file, twice a second.
+    pub async fn start_with_rules(test: &str, folder: &Path, scraped: &[u16], rules: &Path) -> Option<Self> {
         Self::start_as(test, folder, &config(scraped, &format!("['{}']", rules.display())), None).await
     }
 
@@ -110,6 +110,17 @@ impl Prometheus {
         answer["data"]["groups"][0]["rules"].as_array().cloned().unwrap_or_default()
     }
 
+    /// Waits until it knows a series of this metric.
+    pub async fn scraped(&self, metric: &str, deadline: std::time::Duration) {
+        eventually("it is scraped", deadline, || async {
+            let (_, text) = self.get(&format!("/api/v1/query?query={metric}")).await?;
+            let answer: serde_json::Value = serde_json::from_str(&text)?;
+            anyhow::ensure!(answer["data"]["result"].as_array().is_some_and(|found| !found.is_empty()), "{text}");
+            Ok(())
+        })
+        .await;
+    }
+
     async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
         let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
         let answer = client.get(format!("http://{}{path}", self.address()).parse()?).await?;
@@ -118,11 +129,13 @@ impl Prometheus {
     }
 }
 
-fn config(scraped: u16, rule_files: &str) -> String {
+fn config(scraped: &[u16], rule_files: &str) -> String {
+    let targets: Vec<String> = scraped.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
     format!(
         "global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}\n\
          rule_files: {rule_files}\n\
-         scrape_configs:\n- job_name: mesh\n  static_configs: [{{targets: ['127.0.0.1:{scraped}']}}]\n"
+         scrape_configs:\n- job_name: mesh\n  static_configs: [{{targets: [{}]}}]\n",
+        targets.join(", ")
     )
 }
 

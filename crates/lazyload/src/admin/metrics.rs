@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lazyload_logic::fence::conditions::InShort;
 use lazyload_logic::observation::Skipped;
+use lazyload_logic::state::census::Census;
 use lazyload_logic::state::traffic::Busy;
 use lazyload_logic::state::{Change, Event, Learned, Outcome, Word};
 use lazyload_logic::types::Kind;
@@ -53,6 +55,10 @@ pub struct Metrics {
     fallback_stuck: Gauge,
     fallback_uncounted: Counter,
     busiest: Mutex<Arc<[Busy]>>,
+    fences: Gauge,
+    fence_dependencies: Gauge,
+    /// Made anew with each count: what no fence says any more is gone.
+    fence_conditions: Mutex<Family<ConditionLabels, Gauge>>,
     observed: Arc<Counters>,
     identity: Arc<IdentityCounters>,
     prometheus: Arc<PrometheusCounters>,
@@ -82,6 +88,13 @@ struct KindLabels {
 struct WriteLabels {
     change: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabels {
+    condition: &'static str,
+    status: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -190,6 +203,19 @@ impl Metrics {
         self.busiest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How many fences there are and what they say.
+    pub fn fences(&self, census: &Census) {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.fences.set(count(census.fences));
+        self.fence_dependencies.set(count(census.dependencies));
+        let conditions = Family::<ConditionLabels, Gauge>::default();
+        for (said, fences) in &census.said {
+            let InShort { condition, status, reason } = *said;
+            conditions.get_or_create(&ConditionLabels { condition, status, reason }).set(count(*fences));
+        }
+        *self.fence_conditions.lock().unwrap_or_else(PoisonError::into_inner) = conditions;
+    }
+
     /// This replica writes, or not.
     pub fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
@@ -261,9 +287,13 @@ impl Metrics {
                 &self.fallback_stuck,
             ),
             ("lazyload_calls_unverified", "Calls put down to a caller by its address alone", &self.learned_unverified),
+            ("lazyload_fences", "Fences that this controller looks after", &self.fences),
+            ("lazyload_fence_dependencies", "Dependencies of all of them", &self.fence_dependencies),
         ] {
             registry.register(name, help, gauge.clone());
         }
+        let conditions = self.fence_conditions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        registry.register("lazyload_fence_conditions", "Fences by what each of their conditions says", conditions);
         registry.register("lazyload_events", "Events that the engine took in", self.events.clone());
         let dropped = self.events_dropped.clone();
         registry.register("lazyload_kubernetes_events_dropped", "Events at fences that were not sent", dropped);
@@ -333,6 +363,11 @@ impl Metrics {
         ] {
             registry.register(name, help, gauge(value.load(Relaxed)));
         }
+        registry.register(
+            "lazyload_log_seconds",
+            "From the beginning of a call to its log entry's taking in",
+            observed.on_the_way.0.clone(),
+        );
         let skipped = Family::<ReasonLabels, Gauge>::default();
         for reason in Skipped::ALL {
             let labels = ReasonLabels { reason: reason.name() };
@@ -378,5 +413,19 @@ mod tests {
         assert!(text.contains("lazyload_writes_total{change=\"delete_fence\",outcome=\"failed\"} 1\n"), "{text}");
         assert!(text.contains("lazyload_write_seconds_bucket{le=\"0.01\"} 1\n"), "{text}");
         assert!(text.contains("lazyload_write_seconds_count 2\n"), "{text}");
+    }
+
+    #[test]
+    fn what_fences_say_is_counted_and_what_none_says_any_more_is_gone() {
+        let metrics = Metrics::default();
+        let conflict = InShort { condition: "Conflict", status: "True", reason: "ForeignSidecar" };
+        metrics.fences(&Census { fences: 3, dependencies: 7, said: [(conflict, 2)].into() });
+        let line = "lazyload_fence_conditions{condition=\"Conflict\",status=\"True\",reason=\"ForeignSidecar\"} 2\n";
+        let text = metrics.text().unwrap();
+        assert!(text.contains(line) && text.contains("lazyload_fences 3\n"), "{text}");
+        assert!(text.contains("lazyload_fence_dependencies 7\n"), "{text}");
+        metrics.fences(&Census { fences: 3, dependencies: 7, ..Census::default() });
+        let text = metrics.text().unwrap();
+        assert!(!text.contains("ForeignSidecar") && text.contains("lazyload_fences 3\n"), "{text}");
     }
 }

@@ -7,6 +7,7 @@ use lazyload_logic::observation::Skipped;
 
 use super::busy::Busy;
 use super::door::Refused;
+use super::on_the_way::OnTheWay;
 
 /// Everything counted since the start. `entries` = `absorbed` + the skipped ones + those told by the passed and overflown pairs.
 #[derive(Debug, Default)]
@@ -45,6 +46,8 @@ pub(crate) struct Counters {
     skipped: [AtomicU64; Skipped::ALL.len()],
     /// How often each pair was seen.
     pub(crate) busy: Arc<Busy>,
+    /// How long new pairs were on their way here.
+    pub(crate) on_the_way: OnTheWay,
 }
 
 impl Counters {

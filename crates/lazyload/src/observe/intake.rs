@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::counters::{Counters, Tally};
+use super::on_the_way::unix_time;
 use super::relay::Relay;
 use super::scan::{Bad, Scanned, scan};
 use super::seen::{Limits, Seen};
@@ -42,8 +43,16 @@ pub(super) enum From {
     Replica,
 }
 
-/// The new pairs of a message, with their counts.
-type Fresh<'a> = HashMap<Pair<'a>, u64, foldhash::quality::RandomState>;
+/// The new pairs of a message.
+type Fresh<'a> = HashMap<Pair<'a>, Told<'a>, foldhash::quality::RandomState>;
+
+/// What a message tells of a pair.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told<'a> {
+    count: u64,
+    /// When the first of the calls began, unread.
+    began: &'a [u8],
+}
 
 impl Intake {
     /// For a stream that begins now.
@@ -114,7 +123,7 @@ impl Intake {
         }
         let (peer, response_code) = (scanned.entry.peer, scanned.response_code);
         tracing::trace!(caller = %pair.caller, host = %pair.host, peer, response_code, "a call");
-        *fresh.entry(pair).or_default() += 1;
+        fresh.entry(pair).or_insert(Told { count: 0, began: scanned.began }).count += 1;
     }
 
     /// Passes pairs on; only what was passed on counts as seen, so that the next entry of another pair tries again.
@@ -128,9 +137,10 @@ impl Intake {
             }
             Err(TrySendError::Closed(())) => return Err(ReceiverGone),
         };
+        let began = fresh.values().filter_map(|told| unix_time(told.began)).min();
         let mut calls: Vec<Call> = fresh
             .into_iter()
-            .map(|(Pair { caller, peer, host }, count)| {
+            .map(|(Pair { caller, peer, host }, Told { count, .. })| {
                 let peer = peer.as_ref().map(Identity::to_owned);
                 Call { caller, peer, authority: host.into_string(), count }
             })
@@ -146,6 +156,9 @@ impl Intake {
         }
         place.send(calls);
         tally.passed += amount;
+        if let Some(began) = began {
+            self.counters.on_the_way.since(began);
+        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! |                                                         | `request`                          | 3      |
 //! |                                                         | `response`                         | 4      |
 //! | `AccessLogCommon`                                       | `tls_properties`                   | 4      |
+//! |                                                         | `start_time`                       | 5      |
 //! |                                                         | `upstream_cluster`                 | 15     |
 //! |                                                         | `downstream_direct_remote_address` | 20     |
 //! | `config.core.v3.Address` (one of)                       | `socket_address`                   | 1      |
@@ -34,6 +35,8 @@ pub(super) struct Scanned<'a> {
     pub(super) entry: Entry<'a>,
     /// The answer's status code; 0 where there was none.
     pub(super) response_code: u32,
+    /// When the call began, as a message that nobody has read yet: it is wanted of new pairs alone, and a bad one costs nothing else.
+    pub(super) began: &'a [u8],
 }
 
 /// What could not be read.
@@ -92,6 +95,7 @@ struct Raw<'a> {
     authority: &'a [u8],
     peer: Option<&'a [u8]>,
     response_code: u32,
+    began: &'a [u8],
 }
 
 #[derive(Clone, Copy, Default)]
@@ -126,6 +130,7 @@ fn read_entry(value: Value<'_>) -> Result<Scanned<'_>, Malformed> {
             authority: text(raw.authority)?,
         },
         response_code: raw.response_code,
+        began: raw.began,
     })
 }
 
@@ -134,6 +139,7 @@ impl<'a> Raw<'a> {
         for field in Fields::new(common) {
             match field? {
                 (4, tls) => self.merge_tls(tls.bytes()?)?,
+                (5, Value::Bytes(time)) => self.began = time,
                 (15, cluster) => self.upstream_cluster = cluster.bytes()?,
                 (20, address) => self.merge_address(address.bytes()?)?,
                 _ => {}

@@ -165,6 +165,7 @@ impl<W: Writer> Engine<W> {
             self.on(Event::Counted(calls));
         }
         self.metrics.fallback(self.state.busiest(self.clock.now()), uncounted);
+        self.metrics.fences(&self.state.census());
     }
 
     fn take_over(&mut self) {

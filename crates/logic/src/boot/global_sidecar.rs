@@ -137,9 +137,11 @@ pub(super) fn deployment(installation: &Installation, sidecar: &GlobalSidecar, p
 fn container(installation: &Installation, sidecar: &GlobalSidecar) -> Value {
     let settings = &installation.settings;
     // Not those that come and go while it runs: naming a port opens none, and a change here rolls the pods.
-    let ports: Vec<Value> =
+    let mut ports: Vec<Value> =
         sidecar.written_ports.iter().map(|port| json!({"containerPort": port, "protocol": "TCP"})).collect();
     let probe_port = sidecar.probe_port;
+    // By this name a PodMonitor finds it.
+    ports.push(json!({"name": "metrics", "containerPort": probe_port, "protocol": "TCP"}));
     let mut environment = vec![
         json!({"name": "CLEAN_UP_WORMHOLE_PORT", "value": settings.cleanup_wormhole_port.to_string()}),
         json!({"name": "PROBE_PORT", "value": probe_port.to_string()}),

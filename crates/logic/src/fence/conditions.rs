@@ -25,6 +25,25 @@ pub const FIRST_CALLS_DENIED: &str = "FirstCallsDenied";
 /// Every type, in the order in which they are written.
 const ORDER: [&str; 6] = [READY, SIDECAR_APPLIED, CONFLICT, SPEC_VALID, FIRST_CALLS_DENIED, TRUNCATED];
 
+/// Every reason that is given here.
+const REASONS: [&str; 15] = [
+    "Applied",
+    "RuledByOther",
+    "Disabled",
+    "WithoutFallback",
+    "ServiceMissing",
+    "ServiceWithoutSelector",
+    "ForeignSidecar",
+    "Refused",
+    "Overruled",
+    "StatusRefused",
+    "OverlappingFence",
+    "Valid",
+    "LeftOut",
+    "PolicyWithoutGlobalSidecar",
+    "TooLarge",
+];
+
 /// Longest message: enough for some dozens of hosts, and small beside what a big fence learns.
 const MAX_MESSAGE: usize = 2048;
 
@@ -136,6 +155,28 @@ pub fn conditions(facts: Facts<'_>, unix_seconds: i64) -> Vec<Condition> {
 /// Conditions of a status that are ours to write; others have their own writers.
 pub fn ours(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
     conditions.iter().filter(|condition| ORDER.contains(&condition.type_.as_str()))
+}
+
+/// What a condition says, as a metric's labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InShort {
+    /// Its type.
+    pub condition: &'static str,
+    /// `True`, `False` or `Unknown`.
+    pub status: &'static str,
+    /// Its reason; `other` for one that is none of ours.
+    pub reason: &'static str,
+}
+
+/// What a condition says, in our words alone: whoever may write a status must not make up labels of metrics.
+#[must_use]
+pub fn in_short(condition: &Condition) -> InShort {
+    let known = |words: &[&'static str], word: &str| words.iter().find(|known| **known == word).copied();
+    InShort {
+        condition: known(&ORDER, &condition.type_).unwrap_or("other"),
+        status: known(&["True", "False"], &condition.status).unwrap_or("Unknown"),
+        reason: known(&REASONS, &condition.reason).unwrap_or("other"),
+    }
 }
 
 fn applied(id: &ObjectRef, sidecar: &SidecarState) -> Said {

@@ -3,10 +3,11 @@
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
 //! as it is, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
 //! for fences of a pod label, `reload` for settings that change; `forget` for what users want forgotten; `traffic` for what goes on
-//! through the global-sidecar; `explain`, `analyze` and `savings` for those who ask.
+//! through the global-sidecar; `census` for how many fences there are; `explain`, `analyze` and `savings` for those who ask.
 
 mod affected;
 pub mod analyze;
+pub mod census;
 mod change;
 pub mod explain;
 pub mod forget;
