@@ -4,7 +4,7 @@
 //! allowed, `switch` for the time to direct, `routes` for destinations behind destinations, `kill` for a controller that dies, `faults` for everything else that breaks, `streams` for
 //! requests that outlast a switch, `operator` for the seed's
 //! SlimeBoots in a mesh that is `operated`,
-//! `fallback` for what no route matches, `gateway` for calls from outside, `ways` for installing and removing it as users do.
+//! `fallback` for what no route matches, `gateway` for calls from outside, `tutorial` for the commands of that page, `ways` for installing and removing it as users do.
 
 mod fallback;
 mod faults;
@@ -23,6 +23,7 @@ mod story;
 mod streams;
 mod switch;
 mod testbed;
+mod tutorial;
 mod ways;
 
 use tokio::sync::{Mutex, MutexGuard};

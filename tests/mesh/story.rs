@@ -1,4 +1,4 @@
-//! The seed's Example, section by section (contract 7.1, E4–E18), under a steady load.
+//! The seed's Example, section by section (contract 7.1, E4–E18), under a steady load; its commands are those that the tutorial prints.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::install::{Installation, NAMESPACE};
 use super::pods::{Pod, access_log, clusters};
 use super::testbed::{Testbed, script};
 use super::turn;
+use super::tutorial::run_chapter;
 use crate::support::waiting::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -31,6 +32,7 @@ async fn tell(testbed: &Testbed) {
     let productpage = Pod::find(testbed, "app=productpage");
     let load = visitor.start_load(PAGE, 50).await;
     first_visit_goes_through_the_global_sidecar(testbed, &productpage).await;
+    run_chapter(testbed, "4. First visit");
     fence_and_sidecar_have_learned(testbed, &fence).await;
     second_visit_is_direct(testbed, &productpage).await;
     // Long enough for every request of the switch to have ended.
@@ -79,8 +81,7 @@ fn visit(testbed: &Testbed) -> String {
 
 /// E8b–E12. Returns the fence.
 async fn enabling_creates_fence_and_sidecar(testbed: &Testbed) -> Value {
-    let label = ["label", "service", "productpage", "-n", "default", "slime.io/serviceFenced=true", "--overwrite"];
-    testbed.kubectl(&label).unwrap();
+    run_chapter(testbed, "3. Enable lazyload for productpage");
     let sidecar = eventually("the Sidecar, settled", SOON, || async {
         let sidecar = testbed.get(&["sidecar", "productpage", "-n", "default"])?;
         anyhow::ensure!(sidecar["spec"]["egress"].as_array().map(Vec::len) == Some(1), "{sidecar:#}");
@@ -175,7 +176,7 @@ async fn fence_and_sidecar_have_learned(testbed: &Testbed, before: &Value) {
 
 /// E16: the newest lines are direct, and the callee sees the caller's own identity.
 async fn second_visit_is_direct(testbed: &Testbed, productpage: &Pod) {
-    assert_eq!(visit(testbed), "200");
+    run_chapter(testbed, "5. Second visit");
     for (path, service) in [("/details/0", "details"), ("/reviews/0", "reviews")] {
         let cluster = format!("outbound|9080||{service}.default.svc.cluster.local");
         eventually("calls are direct", SOON, || async {

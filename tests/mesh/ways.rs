@@ -9,6 +9,7 @@ use super::install::{NAMESPACE, remove};
 use super::pods::{Pod, clusters};
 use super::testbed::{Testbed, script};
 use super::turn;
+use super::tutorial::run_chapter;
 use crate::support::waiting::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -64,7 +65,7 @@ async fn the_documentations_scripts_install_a_working_product_and_leave_nothing_
     script(&["bookinfo", "up"]);
     let before = everything(&testbed);
 
-    testbed.shell(&format!("LAZYLOAD_IMAGE={IMAGE}:1 {SCRIPTS}/easy_install_lazyload.sh")).unwrap();
+    run_chapter(&testbed, "2. Install");
     assert_eq!(running(&testbed), ["global-sidecar 2/2", "lazyload 1/1", "slime-boot 1/1"]);
     // Both ways to make a fence, of which only the label comes back by itself.
     testbed.shell(&format!("kubectl apply -f {SCRIPTS}/servicefence_productpage.yaml")).unwrap();
@@ -75,7 +76,7 @@ async fn the_documentations_scripts_install_a_working_product_and_leave_nothing_
 
     let visitor = Pod::find(&testbed, "app=ratings");
     let load = visitor.start_load(PAGE, 20).await;
-    testbed.shell(&format!("{SCRIPTS}/easy_uninstall_lazyload.sh")).unwrap();
+    run_chapter(&testbed, "6. Uninstall");
     mesh_works(&testbed, &visitor, &load).await;
     nothing_is_left(&testbed, &before);
     for gone in CRDS.map(|crd| ["crd", crd]).iter().chain(&[["namespace", NAMESPACE]]) {

@@ -14,9 +14,16 @@ const UNINSTALL: &str = "install/samples/lazyload/easy_uninstall_lazyload.sh";
 #[test]
 fn shellcheck_finds_nothing_in_what_users_run() {
     let Some(shellcheck) = shellcheck("shellcheck_finds_nothing_in_what_users_run") else { return };
-    for script in
-        [INSTALL, UNINSTALL, "image/build.sh", "image/reproduce.sh", "test.sh", ".ci/run", "testbed/cluster.sh"]
-    {
+    for script in [
+        INSTALL,
+        UNINSTALL,
+        "image/build.sh",
+        "image/reproduce.sh",
+        "docs/site.sh",
+        "test.sh",
+        ".ci/run",
+        "testbed/cluster.sh",
+    ] {
         run(&shellcheck, &["-x".into(), repository().join(script)]).unwrap();
     }
 }

@@ -482,4 +482,29 @@ mod tests {
         assert!(usage("/usr/local/bin/kubectl-lazyload").starts_with("Usage: kubectl lazyload status "));
         assert!(usage("lazyload").starts_with("Usage: lazyload status "));
     }
+
+    /// Every `lazyload …` in the blocks of code of a page, without what the shell makes of its output.
+    fn commands(page: &str) -> Vec<String> {
+        let typed = page.lines().filter_map(|line| line.trim_start().strip_prefix("$ "));
+        let typed = typed.filter_map(|line| line.split(" #").next());
+        let parts = typed.flat_map(|line| line.split([';', '|', '>', '&'])).map(str::trim);
+        parts.filter(|part| part.starts_with("lazyload ")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_command_that_the_documentation_shows_is_understood() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut understood = 0;
+        for page in
+            ["README.md", "docs/howto.md", "docs/operations.md", "docs/reference/cli.md", "docs/troubleshooting.md"]
+        {
+            let text = std::fs::read_to_string(root.join(page)).unwrap();
+            for typed in commands(&text) {
+                let read = command(None).try_get_matches_from(typed.split_whitespace());
+                assert!(read.is_ok(), "{page}: {typed}: {}", read.unwrap_err());
+                understood += 1;
+            }
+        }
+        assert!(understood > 20, "{understood}");
+    }
 }
