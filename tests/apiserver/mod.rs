@@ -16,6 +16,7 @@ mod identity;
 mod inherited;
 mod leaders;
 mod log_files;
+mod modes;
 mod moody;
 mod objects;
 mod operator;

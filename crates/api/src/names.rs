@@ -22,6 +22,10 @@ pub const LEADER_LABEL: &str = "slime.io/leader";
 pub const ADOPT_ANNOTATION: &str = "lazyload.slime.io/adopt";
 /// Annotation by which a user has a fence forget what it learned: `MARK *`, or `MARK HOST HOST …`; each mark is heeded once.
 pub const FORGET_ANNOTATION: &str = "lazyload.slime.io/forget";
+/// Label on a ServiceFence, its Service or a Namespace: how far fences go, `enforce`, `recommend` or `observe`; the narrowest one counts.
+pub const MODE_LABEL: &str = "lazyload.slime.io/mode";
+/// Label on a Namespace, `"on"`: no fence in it has a Sidecar for now; on the namespace of the controller, no fence of the mesh.
+pub const BREAK_GLASS_LABEL: &str = "lazyload.slime.io/break-glass";
 /// Istio's revision label.
 pub const REVISION_LABEL: &str = "istio.io/rev";
 

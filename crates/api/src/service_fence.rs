@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
     namespaced,
     status = "ServiceFenceStatus",
     printcolumn = r#"{"name": "Enabled", "type": "boolean", "jsonPath": ".spec.enable", "priority": 1}"#,
+    printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".status.mode", "priority": 1}"#,
     printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status", "priority": 1}"#,
     printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason", "priority": 1}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
@@ -132,6 +133,9 @@ pub struct ServiceFenceStatus {
     /// Deprecated reverse index of the original; read, never written.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub visitor: BTreeMap<String, bool>,
+    /// How far the fence goes: `observe`, `recommend` or, for now, `break-glass`. Absent: all the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// How the fence is doing, one entry for each type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::condition::conditions")]

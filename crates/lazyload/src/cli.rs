@@ -84,6 +84,10 @@ pub enum Command {
     Graph(GraphArgs),
     /// Print fences with what they have learned, or Sidecars, as YAML to keep.
     Export(ExportArgs),
+    /// Print the Sidecars that fences in mode observe or recommend would have, as YAML.
+    Recommend(RecommendArgs),
+    /// Take every Sidecar of fences away for now, of the mesh or of a namespace, without losing a request; and bring them back.
+    BreakGlass(BreakGlassArgs),
     /// Make the controller forget what a fence has learned: hosts leave its Sidecar without losing a request.
     Reset(ResetArgs),
     /// Replay an access log: which ServiceFences and Sidecars would a mesh get?
@@ -328,6 +332,50 @@ pub struct ResetArgs {
     /// Longest that the controller may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub timeout: u64,
+}
+
+/// Arguments of `lazyload recommend`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 1 if there is nothing to print. What a fence has learned is its status; a controller need not run.
+It is what the controller will write in mode enforce: there is no need to apply it, and a Sidecar of yours would keep it out.")]
+pub struct RecommendArgs {
+    /// One fence, NAME or NAMESPACE/NAME, in any mode; all in mode observe or recommend if none is given.
+    pub workload: Option<String>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub from: WorldSource,
+}
+
+/// Arguments of `lazyload break-glass`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It labels the Namespace of the controller (or NAMESPACE) lazyload.slime.io/break-glass=on, or takes the label away; kubectl label does the same. Specs stay
+as they are, and learning goes on. A controller that does not run heeds it when it starts. Sidecars go in stages, and come back in stages.
+Cluster access: KUBECONFIG, with the rights to patch namespaces, and to list deployments, servicefences and sidecars.
+Exit code 1 if fences do not stand so in time.")]
+pub struct BreakGlassArgs {
+    /// What to do.
+    #[arg(value_enum)]
+    pub what: Glass,
+    /// Only the fences of this namespace; of the whole mesh if none is given.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// The namespace of the controller, instead of those that are found.
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "namespace")]
+    pub controller: Option<String>,
+    /// Longest to wait until fences stand so; 0: do not wait.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub timeout: u64,
+}
+
+/// What becomes of Sidecars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Glass {
+    /// They go.
+    On,
+    /// They come back.
+    Off,
 }
 
 /// Arguments of `lazyload top`.

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lazyload_logic::fence::conditions::InShort;
+use lazyload_logic::fence::mode::BREAK_GLASS;
 use lazyload_logic::observation::Skipped;
+use lazyload_logic::settings::Mode;
 use lazyload_logic::state::census::Census;
 use lazyload_logic::state::traffic::Busy;
 use lazyload_logic::state::{Change, Event, Learned, Outcome, Word};
@@ -54,6 +56,8 @@ pub struct Metrics {
     proxies_silent: Counter,
     fallback_stuck: Gauge,
     fallback_uncounted: Counter,
+    fence_modes: Family<ModeLabels, Gauge>,
+    break_glass: Gauge,
     busiest: Mutex<Arc<[Busy]>>,
     fences: Gauge,
     fence_dependencies: Gauge,
@@ -82,6 +86,11 @@ struct EventLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModeLabels {
+    mode: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -208,6 +217,11 @@ impl Metrics {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.fences.set(count(census.fences));
         self.fence_dependencies.set(count(census.dependencies));
+        self.break_glass.set(count(census.glasses));
+        for mode in Mode::ALL.into_iter().map(Mode::name).chain([BREAK_GLASS]) {
+            let fences = census.by_mode.get(mode).copied().unwrap_or_default();
+            self.fence_modes.get_or_create(&ModeLabels { mode }).set(count(fences));
+        }
         let conditions = Family::<ConditionLabels, Gauge>::default();
         for (said, fences) in &census.said {
             let InShort { condition, status, reason } = *said;
@@ -286,6 +300,11 @@ impl Metrics {
                 "Hosts of a fence that are called through the global-sidecar for long although their routes are there",
                 &self.fallback_stuck,
             ),
+            (
+                "lazyload_break_glass",
+                "Namespaces that have every Sidecar of fences taken away for now",
+                &self.break_glass,
+            ),
             ("lazyload_calls_unverified", "Calls put down to a caller by its address alone", &self.learned_unverified),
             ("lazyload_fences", "Fences that this controller looks after", &self.fences),
             ("lazyload_fence_dependencies", "Dependencies of all of them", &self.fence_dependencies),
@@ -326,6 +345,11 @@ impl Metrics {
         registry.register("lazyload_pushes_unseen", "Writes of which proxies stopped telling, or not in time", unseen);
         let silent = self.proxies_silent.clone();
         registry.register("lazyload_proxies_silent", "Proxies that do not tell their statistics", silent);
+        registry.register(
+            "lazyload_fence_modes",
+            "Fences that are enabled, by how far they go",
+            self.fence_modes.clone(),
+        );
         let uncounted = self.fallback_uncounted.clone();
         registry.register("lazyload_fallback_uncounted", "Calls of pairs too many to be told one by one", uncounted);
         self.register_observed(&mut registry);
@@ -419,7 +443,7 @@ mod tests {
     fn what_fences_say_is_counted_and_what_none_says_any_more_is_gone() {
         let metrics = Metrics::default();
         let conflict = InShort { condition: "Conflict", status: "True", reason: "ForeignSidecar" };
-        metrics.fences(&Census { fences: 3, dependencies: 7, said: [(conflict, 2)].into() });
+        metrics.fences(&Census { fences: 3, dependencies: 7, said: [(conflict, 2)].into(), ..Census::default() });
         let line = "lazyload_fence_conditions{condition=\"Conflict\",status=\"True\",reason=\"ForeignSidecar\"} 2\n";
         let text = metrics.text().unwrap();
         assert!(text.contains(line) && text.contains("lazyload_fences 3\n"), "{text}");

@@ -22,7 +22,7 @@ use crate::process::api_server;
 use crate::process::exit::BadInput;
 use crate::watch::kube::resource;
 pub use installation::installation;
-pub use pods::controllers;
+pub use pods::{controller_namespaces, controllers};
 pub use printed::{age, print, table};
 pub use settings::choose;
 pub use world::{World, world};

@@ -1,12 +1,13 @@
 //! Pods that are asked themselves, by way of the API server, and who they are.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
-use kube::{Api, Client, Config, ResourceExt as _};
+use kube::{Api, Client, Config, ResourceExt};
 use lazyload_api::names;
 use lazyload_logic::types::ObjectRef;
 
@@ -122,6 +123,16 @@ pub async fn deployments(client: &Client) -> anyhow::Result<Vec<Deployment>> {
     let ours = ListParams::default().labels(&format!("{}={}", names::PART_OF_LABEL, names::PART_OF));
     let deployments = Api::<Deployment>::all(client.clone()).list(&ours).await;
     Ok(deployments.context("failed to list deployments (--controller HOST:PORT needs no right to)")?.items)
+}
+
+/// The namespaces in which SlimeBoots' controllers are to run, whether they do or not.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn controller_namespaces(client: &Client) -> anyhow::Result<BTreeSet<String>> {
+    let ours = deployments(client).await?;
+    let controllers = ours.iter().filter(|deployment| role(deployment) == Some(Role::Controller));
+    Ok(controllers.filter_map(ResourceExt::namespace).collect())
 }
 
 /// The controllers that run: pods of these Deployments.

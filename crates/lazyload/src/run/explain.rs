@@ -38,6 +38,7 @@ fn told(explained: &Explanation, one: bool) -> std::io::Result<String> {
         let labels: Vec<String> = explained.workload.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let labels = if labels.is_empty() { "not known, its Service is missing".to_owned() } else { labels.join(",") };
         let sidecar = explained.sidecar.as_deref().unwrap_or("none");
+        text.extend(explained.mode.iter().map(|mode| format!("{mode}\n")));
         text += &format!("pods: {labels} ({} now); Sidecar: {sidecar}\n", explained.pods);
     }
     if one {
@@ -105,6 +106,7 @@ mod tests {
             fence: "default/productpage".into(),
             fenced: true,
             why: "made by a user".into(),
+            mode: Some("mode enforce (general.fenceMode, and no label says otherwise): it has a Sidecar".into()),
             workload: [("app".to_owned(), "productpage".to_owned())].into(),
             pods: 1,
             sidecar: Some("default/productpage".into()),
@@ -127,6 +129,7 @@ mod tests {
         assert_eq!(
             told(&explained(Way::Direct), true).unwrap(),
             "ServiceFence default/productpage: made by a user\n\
+             mode enforce (general.fenceMode, and no label says otherwise): it has a Sidecar\n\
              pods: app=productpage (1 now); Sidecar: default/productpage\n\
              details.default.svc.cluster.local: direct, the workload's proxy has the route\n  \
              Sidecar entry: */details.default.svc.cluster.local\n  \

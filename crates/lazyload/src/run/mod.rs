@@ -4,6 +4,7 @@
 
 mod analyze;
 mod boot;
+mod break_glass;
 mod completions;
 mod controller;
 mod crds;
@@ -16,6 +17,7 @@ pub mod global_sidecar;
 mod graph;
 mod install;
 mod logs;
+mod recommend;
 mod reload;
 mod render;
 mod replica;
@@ -47,6 +49,8 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Explain(args) => block_on(explain::run(args)),
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Top(args) => block_on(top::run(args)),
+        Command::BreakGlass(args) => block_on(break_glass::run(args)),
+        Command::Recommend(args) => block_on(recommend::run(args)),
         Command::Reset(args) => block_on(reset::run(args)),
         Command::Savings(args) => block_on(savings::run(args)),
         Command::Graph(args) => block_on(graph::run(args)),

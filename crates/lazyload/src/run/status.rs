@@ -6,7 +6,8 @@ use crate::ask::{age, fetch, print, table};
 use crate::cli::StatusArgs;
 use crate::process::clock::Clock;
 
-const FENCES: [&str; 9] = ["NAMESPACE", "NAME", "ORIGIN", "SIDECAR", "HOSTS", "LEARNED", "EXTERNAL", "READY", "REASON"];
+const FENCES: [&str; 10] =
+    ["NAMESPACE", "NAME", "ORIGIN", "MODE", "SIDECAR", "HOSTS", "LEARNED", "EXTERNAL", "READY", "REASON"];
 
 /// Prints the fences, or one with its dependencies.
 ///
@@ -49,6 +50,7 @@ fn row(report: &FenceReport, wide: bool, now: i64) -> Vec<String> {
         report.namespace.clone(),
         report.name.clone(),
         origin(report.origin).to_owned(),
+        report.mode.clone(),
         sidecar(report),
         report.routed.len().to_string(),
         report.learned().to_string(),
@@ -65,6 +67,7 @@ fn row(report: &FenceReport, wide: bool, now: i64) -> Vec<String> {
 
 fn one(report: &FenceReport) -> std::io::Result<String> {
     let mut text = format!("ServiceFence {}/{} ({})\n", report.namespace, report.name, origin(report.origin));
+    text += &format!("Mode: {}\n", report.mode);
     text += &format!("Sidecar: {}, {} entries\n", sidecar(report), report.routed.len());
     if !report.announced.is_empty() {
         text += &format!("  clusters only: {}\n", report.announced.join(", "));
@@ -134,6 +137,7 @@ mod tests {
             name: "productpage".into(),
             origin: Origin::Automatic,
             enabled: true,
+            mode: "enforce".into(),
             sidecar: Standing::Settled,
             routed: vec!["*/a".into(), "istio-system/*".into()],
             announced: Vec::new(),
@@ -169,8 +173,8 @@ mod tests {
     fn fences_are_told_in_columns() {
         assert_eq!(
             all(&[report()], false, 1_000 + 7_200).unwrap(),
-            "NAMESPACE   NAME          ORIGIN      SIDECAR   HOSTS   LEARNED   EXTERNAL   READY   REASON    AGE\n\
-             default     productpage   automatic   settled   2       2         1          True    Applied   2h\n"
+            "NAMESPACE   NAME          ORIGIN      MODE      SIDECAR   HOSTS   LEARNED   EXTERNAL   READY   REASON    AGE\n\
+             default     productpage   automatic   enforce   settled   2       2         1          True    Applied   2h\n"
         );
     }
 
@@ -179,7 +183,7 @@ mod tests {
         let text = one(&report()).unwrap();
         assert!(
             text.starts_with(
-                "ServiceFence default/productpage (automatic)\nSidecar: settled, 2 entries\nReady: True Applied\n"
+                "ServiceFence default/productpage (automatic)\nMode: enforce\nSidecar: settled, 2 entries\nReady: True Applied\n"
             ),
             "{text}"
         );

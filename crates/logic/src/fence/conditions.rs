@@ -26,8 +26,11 @@ pub const FIRST_CALLS_DENIED: &str = "FirstCallsDenied";
 const ORDER: [&str; 6] = [READY, SIDECAR_APPLIED, CONFLICT, SPEC_VALID, FIRST_CALLS_DENIED, TRUNCATED];
 
 /// Every reason that is given here.
-const REASONS: [&str; 15] = [
+const REASONS: [&str; 18] = [
     "Applied",
+    "Observing",
+    "Recommending",
+    "BreakGlass",
     "RuledByOther",
     "Disabled",
     "WithoutFallback",
@@ -64,6 +67,13 @@ pub enum SidecarState {
     },
     /// `spec.enable` is not true, and there is none.
     Disabled,
+    /// Its mode, or break-glass, is that there is none.
+    Held {
+        /// Which of them, in one word.
+        reason: &'static str,
+        /// Who says so, and what to do.
+        message: String,
+    },
     /// Nothing would serve hosts that a Sidecar hides: the namespace has no global-sidecar, and so there is none.
     WithoutFallback,
     /// `fromService`, and there is no such Service.
@@ -200,6 +210,7 @@ fn applied(id: &ObjectRef, sidecar: &SidecarState) -> Said {
                 if *is_served { "the hosts of this fence are in" } else { "its own stays until its hosts are in" }
             ),
         ),
+        SidecarState::Held { reason, message } => (false, *reason, message.clone()),
         SidecarState::Disabled => (false, "Disabled", "spec.enable is not true: this fence has no Sidecar".to_owned()),
         SidecarState::WithoutFallback => (
             false,
@@ -257,7 +268,10 @@ fn ready(facts: &Facts<'_>, sidecar: &SidecarState, applied: &Said) -> Said {
     }
     let holds = matches!(
         sidecar,
-        SidecarState::Applied { .. } | SidecarState::Disabled | SidecarState::Ruled { is_served: true, .. }
+        SidecarState::Applied { .. }
+            | SidecarState::Disabled
+            | SidecarState::Held { .. }
+            | SidecarState::Ruled { is_served: true, .. }
     );
     Said { kind: READY, holds, reason: applied.reason, message: applied.message.clone() }
 }

@@ -68,9 +68,10 @@ pub fn is_anothers(settings: &Settings, namespace: &str, index: &Index) -> bool 
     !has_fallback(settings, namespace) && global_sidecar().is_some()
 }
 
-/// Whether a fence may hide hosts from its pods: its user wants it, and hosts that are hidden have a global-sidecar to go to.
+/// Whether a fence could hide hosts from its pods, if its mode is to: it is switched on, and hosts that are hidden have a global-sidecar to go
+/// to.
 #[must_use]
-pub fn is_enforced(settings: &Settings, fence: &Fence) -> bool {
+pub fn may_hide(settings: &Settings, fence: &Fence) -> bool {
     fence.spec.enable && has_fallback(settings, &fence.id.namespace)
 }
 

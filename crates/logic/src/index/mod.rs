@@ -227,6 +227,11 @@ impl Index {
         self.namespaces.get(name)
     }
 
+    /// Every Namespace.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.values()
+    }
+
     /// The fence of this name.
     #[must_use]
     pub fn find_fence(&self, id: &ObjectRef) -> Option<&Fence> {

@@ -264,6 +264,13 @@ fn controllers(controllers: &[Controller]) -> Vec<Check> {
         }
     };
     let mut checks: Vec<Check> = controllers.iter().map(judge).collect();
+    let glasses = controllers.iter().filter_map(|it| value(it.metrics.as_ref().ok()?, "lazyload_break_glass"));
+    let glasses = glasses.fold(0.0, f64::max);
+    if glasses > 0.0 {
+        let what =
+            format!("break-glass is on in {glasses} namespaces: fences there, or everywhere, have no Sidecar for now");
+        checks.push(warning("break-glass", what, "lazyload analyze says where; lazyload break-glass off"));
+    }
     let leaders = sum(controllers, "lazyload_leader");
     if controllers.len() > 1 && leaders.is_some_and(|leaders| leaders < 1.0) {
         checks.push(failed(
@@ -482,7 +489,8 @@ mod tests {
             readiness: Ok((readiness.0, readiness.1.to_owned())),
             metrics: Ok(metrics.to_owned()),
         };
-        let metrics = "lazyload_leader 0\nlazyload_accesslog_streams_open 0\nlazyload_fallback_stuck 1\n";
+        let metrics =
+            "lazyload_leader 0\nlazyload_break_glass 1\nlazyload_accesslog_streams_open 0\nlazyload_fallback_stuck 1\n";
         asked.controllers = Ok(vec![
             controller((false, "waiting for the list of Pods\n"), metrics),
             controller((true, "missing rights: update leases\n"), metrics),
@@ -494,6 +502,7 @@ mod tests {
             (Failed, "SlimeBoot"),
             (Failed, "controller"),
             (Warning, "controller"),
+            (Warning, "break-glass"),
             (Failed, "controller"),
             (Warning, "learning"),
             (Warning, "stuck hosts"),

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::fence::switch::{EVERYTHING, Form};
 use crate::ledger::host_of_evidence;
+use crate::settings::Mode;
 use crate::types::{Fence, ObjectRef, Sidecar};
 
 /// A fence and its Sidecar.
@@ -22,6 +23,8 @@ pub struct FenceReport {
     pub origin: Origin,
     /// Whether it wants a Sidecar.
     pub enabled: bool,
+    /// How far it goes: `enforce`, `recommend`, `observe` or `break-glass`, as the controller has told.
+    pub mode: String,
     /// How its Sidecar stands.
     pub sidecar: Standing,
     /// Entries of the Sidecar that have routes.
@@ -147,6 +150,7 @@ fn report(fence: &Fence, sidecar: Option<&Sidecar>) -> FenceReport {
             _ => Origin::Manual,
         },
         enabled: fence.spec.enable,
+        mode: fence.status.mode.clone().unwrap_or_else(|| Mode::Enforce.name().to_owned()),
         sidecar: standing(sidecar, own, &form),
         routed: owned(&form.routed),
         announced: owned(&form.announced),

@@ -71,6 +71,7 @@ const GENERAL: &[&str] = &[
     "domainAliases",
     "enableShortDomain",
     "fenceLabelKeyAlias",
+    "fenceMode",
     "globalSidecar",
     "globalSidecarMode",
     "managementSelectors",

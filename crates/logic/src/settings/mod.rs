@@ -52,6 +52,39 @@ pub enum Switching {
     Fastest,
 }
 
+/// How far a fence goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// It learns, and writes nothing but its own status.
+    Observe,
+    /// The same, and it is meant to be looked at: what its Sidecar would be.
+    Recommend,
+    /// It has its Sidecar.
+    #[default]
+    Enforce,
+}
+
+impl Mode {
+    /// Every mode, the shortest way first.
+    pub const ALL: [Self; 3] = [Self::Observe, Self::Recommend, Self::Enforce];
+
+    /// As users write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Recommend => "recommend",
+            Self::Enforce => "enforce",
+        }
+    }
+
+    /// The mode of this name, which is written exactly so.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+}
+
 /// How access logs reach the controller, and whom it believes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogSecurity {
@@ -185,6 +218,8 @@ pub struct Settings {
     pub log_security: LogSecurity,
     /// How Sidecars are changed.
     pub switching: Switching,
+    /// How far fences go whose labels do not say, nor those of their Services and namespaces.
+    pub fence_mode: Mode,
     /// Hosts whose AuthorizationPolicies name the caller are dependencies before any call.
     pub policy_dependencies: bool,
     /// Label key of the default workload selector.

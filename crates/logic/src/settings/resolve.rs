@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::reader::{Reader, SettingsError};
 use super::{
-    Dispatch, DomainAlias, LogSecurity, MetricSource, NamespaceSelector, Revisions, Settings, Switching, choices, keys,
-    values,
+    Dispatch, DomainAlias, LogSecurity, MetricSource, Mode, NamespaceSelector, Revisions, Settings, Switching, choices,
+    keys, values,
 };
 use super::{log_file, prometheus};
 
@@ -91,6 +91,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         prometheus,
         log_security: log_security(&general.key("accessLogSecurity"))?,
         switching: switching(&general.key("switching"))?,
+        fence_mode: fence_mode(&general.key("fenceMode"))?,
         policy_dependencies: on_unless_off(&general.key("policyDependencies"))?,
         service_label: service_label(&global.key("service"))?,
         istio_namespace: values::namespace(&global.key("istioNamespace"))?
@@ -150,6 +151,11 @@ fn switching(reader: &Reader<'_>) -> Result<Switching, SettingsError> {
         Some("fastest") => Ok(Switching::Fastest),
         Some(_) => Err(reader.error("lossless or fastest")),
     }
+}
+
+fn fence_mode(reader: &Reader<'_>) -> Result<Mode, SettingsError> {
+    let Some(name) = reader.name()? else { return Ok(Mode::default()) };
+    Mode::of_name(&name).ok_or_else(|| reader.error("enforce, recommend or observe"))
 }
 
 fn log_security(reader: &Reader<'_>) -> Result<LogSecurity, SettingsError> {

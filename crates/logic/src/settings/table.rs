@@ -58,6 +58,7 @@ impl Settings {
             prometheus,
             log_security,
             switching,
+            fence_mode,
             policy_dependencies,
             service_label,
             istio_namespace,
@@ -86,7 +87,7 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 38] = [
+        let rows: [(&'static str, Value, Takes); 39] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoPort", json!(auto_port), Takes::Render),
@@ -112,6 +113,7 @@ impl Settings {
             ("metric.prometheus", json!(prometheus), Takes::Restart),
             ("general.accessLogSecurity", json!(log_security.name()), Takes::Restart),
             ("general.switching", json!(format!("{switching:?}").to_lowercase()), Takes::Nothing),
+            ("general.fenceMode", json!(fence_mode.name()), Takes::Nothing),
             ("general.policyDependencies", json!(if *policy_dependencies { "on" } else { "off" }), Takes::Nothing),
             ("global.service", json!(service_label), Takes::Nothing),
             ("global.istioNamespace", json!(istio_namespace), Takes::Restart),

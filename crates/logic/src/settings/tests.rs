@@ -258,7 +258,7 @@ fn all_different() -> Settings {
             "dispatches": [{"name": 1, "cluster": "c"}], "domainAliases": [{"pattern": "a"}], "stableHost": ["a.b"],
             "clusterGsNamespace": "gs", "passthroughByDefault": true, "addEnvHeaderViaLua": true, "proxyVersion": "1",
             "supportH2": true, "cleanupWormholePort": true, "globalSidecarMode": "namespace", "metricSourceType": "prometheus", "switching": "fastest",
-            "policyDependencies": false, "accessLogSecurity": "strict",
+            "policyDependencies": false, "accessLogSecurity": "strict", "fenceMode": "observe",
         },
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
@@ -395,6 +395,18 @@ fn switches_are_lossless_unless_the_fastest_are_wanted() {
     assert_eq!(settings(json!({"general": {"switching": "fastest"}})).switching, Switching::Fastest);
     let error = resolve(&json!({"general": {"switching": "fast"}}), &Context::default()).unwrap_err();
     assert_eq!(error.to_string(), "general.switching: expected lossless or fastest, got \"fast\"");
+}
+
+#[test]
+fn fences_are_enforced_unless_another_mode_is_wanted() {
+    let mode = |value: Value| settings(json!({"general": {"fenceMode": value}})).fence_mode;
+    for (written, expected) in
+        [("", Mode::Enforce), ("enforce", Mode::Enforce), ("recommend", Mode::Recommend), ("observe", Mode::Observe)]
+    {
+        assert_eq!(mode(json!(written)), expected);
+    }
+    let error = resolve(&json!({"general": {"fenceMode": "watch"}}), &Context::default()).unwrap_err();
+    assert_eq!(error.to_string(), "general.fenceMode: expected enforce, recommend or observe, got \"watch\"");
 }
 
 #[test]

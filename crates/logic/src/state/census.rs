@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::State;
 use crate::fence::conditions::{InShort, in_short, ours};
+use crate::fence::mode::is_glass_broken;
 use crate::fence::revision::is_in_scope;
+use crate::settings::Mode;
 
 /// The fences of one controller, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,16 +17,24 @@ pub struct Census {
     pub dependencies: usize,
     /// Fences by what each of their conditions says.
     pub said: BTreeMap<InShort, usize>,
+    /// Those that are enabled by how far they go: a mode's name, or `break-glass`.
+    pub by_mode: BTreeMap<&'static str, usize>,
+    /// Namespaces that break the glass.
+    pub glasses: usize,
 }
 
 impl State {
     /// Counts the fences that this controller looks after, as their statuses say. Costs a step for each condition.
     #[must_use]
     pub fn census(&self) -> Census {
-        let mut census = Census::default();
+        let glasses = self.index.namespaces().filter(|namespace| is_glass_broken(&namespace.labels)).count();
+        let mut census = Census { glasses, ..Census::default() };
         for fence in self.index.fences().filter(|fence| is_in_scope(&self.settings.revisions, &fence.labels)) {
             census.fences += 1;
             census.dependencies += fence.status.domains.len();
+            if fence.spec.enable {
+                *census.by_mode.entry(self.mode(fence).shown().unwrap_or(Mode::Enforce.name())).or_default() += 1;
+            }
             for condition in ours(&fence.status.conditions) {
                 *census.said.entry(in_short(condition)).or_default() += 1;
             }
@@ -83,6 +93,8 @@ mod tests {
                 (said("Ready", "True", "Applied"), 1),
                 (said("SpecValid", "Unknown", "other"), 1),
             ]),
+            by_mode: BTreeMap::from([("enforce", 3)]),
+            glasses: 0,
         };
         assert_eq!(state.census(), expected);
     }

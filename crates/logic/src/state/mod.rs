@@ -1,7 +1,7 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
-//! as it is, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
+//! as it is, `mode` for how far fences go, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
 //! for fences of a pod label, `reload` for settings that change; `forget` for what users want forgotten; `traffic` for what goes on
 //! through the global-sidecar; `census` for how many fences there are; `explain`, `analyze` and `savings` for those who ask.
 
@@ -14,9 +14,11 @@ pub mod forget;
 mod interests;
 mod learn;
 mod measure;
+mod mode;
 mod notice;
 mod plan;
 mod pods;
+mod recommend;
 mod reload;
 pub mod savings;
 mod standing;
@@ -240,10 +242,12 @@ impl State {
             _ => {}
         }
         let before = self.index.reach(kind, &id);
+        let said = self.said_of_modes(kind, &id);
         if !self.take_in(object, now.monotonic) {
             return;
         }
         self.heard(kind, &id);
+        self.hear_of_modes(kind, &id, &said);
         self.mark_affected(kind, &id, &before);
         self.refresh_claim(kind, &id);
         for address in addresses {
@@ -268,8 +272,10 @@ impl State {
             self.unfence_pod(id);
         }
         let before = self.index.reach(kind, id);
+        let said = self.said_of_modes(kind, id);
         self.take_out(kind, id, now.monotonic);
         self.heard(kind, id);
+        self.hear_of_modes(kind, id, &said);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
             && let Some(work) = self.by_fence.get_mut(id)
         {

@@ -58,6 +58,7 @@ impl State {
                     (CONFLICT, "True", "Conflict"),
                     (SIDECAR_APPLIED, "False", "Refused"),
                     (SIDECAR_APPLIED, "False", "WithoutFallback"),
+                    (SIDECAR_APPLIED, "False", "BreakGlass"),
                     (SPEC_VALID, "False", "SpecInvalid"),
                     (FIRST_CALLS_DENIED, "True", "FirstCallsDenied"),
                 ] {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::State;
 use super::explain::covers::names;
 use crate::fence::enrollment::decide;
-use crate::fence::scope::is_enforced;
+use crate::fence::scope::may_hide;
 use crate::fence::sidecar::{desired_hosts, workload_labels};
 use crate::fence::switch::{EVERYTHING, Form};
 use crate::index::{Declared, Load};
@@ -190,7 +190,7 @@ impl State {
         let labels = workload_labels(&self.settings, fence, &self.index)?;
         let (basis, entries) = match self.sidecar_of(fence) {
             Some(sidecar) => (Basis::Sidecar, entries(sidecar).into_iter().map(str::to_owned).collect()),
-            None if is_enforced(&self.settings, fence) => {
+            None if may_hide(&self.settings, fence) => {
                 let entries = desired_hosts(&self.settings, &fence.id, &fence.status.domains);
                 (Basis::Fence, entries.into_iter().collect())
             }

@@ -57,6 +57,18 @@ proptest! {
     }
 
     #[test]
+    fn modes_and_break_glass_come_and_go_and_nothing_is_lost_by_them(seed in any::<u64>()) {
+        let trouble = Trouble { failures: true, restarts: true, modes: true, ..Trouble::default() };
+        let mut dice = Dice(seed);
+        let (entry, objects, calls) = (mk_entry(&mut dice), mk_objects(&mut dice), mk_calls(&mut dice));
+        let mut schedule = Schedule::new(entry, &objects, calls, dice, trouble);
+        schedule.run(600);
+        schedule.enforce_all();
+        schedule.end();
+        assert_eq!(view(&schedule.world), view(&straight(seed)));
+    }
+
+    #[test]
     fn plan_is_idempotent(seed in any::<u64>()) {
         let mut world = played(seed, Trouble { edits: true, ..Trouble::default() }).world;
         let before = world.cluster.writes.clone();

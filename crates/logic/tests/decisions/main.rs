@@ -16,6 +16,7 @@ mod churn;
 mod golden;
 mod invariants;
 mod mesh_hosts;
+mod modes;
 mod objects;
 mod pod_labels;
 mod policies;

@@ -9,6 +9,11 @@ pub(crate) fn mk_namespace(name: &str, fenced: Option<&str>) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": mk_labels(fenced)}})
 }
 
+pub(crate) fn mk_labelled_namespace(name: &str, key: &str, value: Option<&str>) -> Value {
+    let labels = value.map_or(json!({}), |value| json!({key: value}));
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+}
+
 pub(crate) fn mk_service(namespace: &str, name: &str, fenced: Option<&str>) -> Value {
     json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"namespace": namespace, "name": name, "labels": mk_labels(fenced)},

@@ -23,6 +23,8 @@ pub(crate) struct Trouble {
     pub(crate) edits: bool,
     /// See `churn`.
     pub(crate) churn: bool,
+    /// Fences go less far for a while, or the glass is broken.
+    pub(crate) modes: bool,
 }
 
 /// A small generator of numbers (SplitMix64), so that a schedule is one number.
@@ -41,6 +43,9 @@ impl Dice {
         self.below(bound) == 0
     }
 }
+
+const MODE: &str = "lazyload.slime.io/mode";
+const BREAK_GLASS: &str = "lazyload.slime.io/break-glass";
 
 type Key = (Kind, ObjectRef);
 
@@ -180,6 +185,7 @@ impl Schedule {
             6 => self.call(),
             7 | 8 => {
                 let changes = self.world.plan();
+                changes.iter().for_each(|change| self.assert_enforced(change));
                 assert!(changes.is_empty() || self.unlisted.is_empty(), "written before everything was listed");
                 self.in_flight.extend(changes);
             }
@@ -188,6 +194,7 @@ impl Schedule {
             10 => self.world.now += Duration::from_millis(u64::try_from(self.dice.below(100)).unwrap()),
             11 if self.trouble.churn && self.dice.one_in(2) => self.churn(),
             _ => match self.dice.below(6) {
+                0 if self.trouble.modes => self.switch_mode(),
                 0 => self.world.cluster.collect_garbage(),
                 1 => self.world.on(Event::Heal),
                 2 | 3 => self.repeat(),
@@ -284,6 +291,57 @@ impl Schedule {
             4 => self.world.cluster.delete(Kind::HttpRoute, namespace, &name),
             // One that goes would take its host along.
             _ => self.world.put(mk_service_entry(namespace, &name, &["www.example.com"])),
+        }
+    }
+
+    /// A user, or an emergency, has fences go another way.
+    fn switch_mode(&mut self) {
+        let value = [None, Some("observe"), Some("recommend"), Some("enforce"), Some("all")][self.dice.below(5)];
+        let namespace = ["default", "test"][self.dice.below(2)];
+        let (kind, namespace, name, key) = match self.dice.below(4) {
+            0 => (Kind::Namespace, "", ["default", "test", "mesh-operator"][self.dice.below(3)], BREAK_GLASS),
+            1 => (Kind::Namespace, "", namespace, MODE),
+            _ => (Kind::Service, namespace, ["s0", "s1", "s2", "s3"][self.dice.below(4)], MODE),
+        };
+        self.label(kind, namespace, name, key, value);
+    }
+
+    fn label(&mut self, kind: Kind, namespace: &str, name: &str, key: &str, value: Option<&str>) {
+        let known = self.world.cluster.get(kind, namespace, name).cloned();
+        let mut object = known.unwrap_or_else(|| mk_namespace(name, None));
+        if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
+            labels.remove(key);
+            labels.extend(value.map(|value| (key.to_owned(), json!(value))));
+        }
+        self.world.put(object);
+    }
+
+    /// Nothing is begun for a fence that is not to have a Sidecar.
+    fn assert_enforced(&self, change: &Change) {
+        let state = &self.world.state;
+        let fence = state.index().find_fence(change.id());
+        let begins = matches!(
+            change,
+            Change::ApplySidecar { begins: true, .. }
+                | Change::ApplySidecar { uid: None, .. }
+                | Change::AdoptSidecar { .. }
+        );
+        if let Some(fence) = fence.filter(|_| begins) {
+            assert!(state.mode(fence).is_enforced(), "{change:?}");
+        }
+    }
+
+    /// Every fence goes all the way again.
+    pub(crate) fn enforce_all(&mut self) {
+        for namespace in ["default", "test", "mesh-operator"] {
+            for key in [MODE, BREAK_GLASS] {
+                self.label(Kind::Namespace, "", namespace, key, None);
+            }
+        }
+        for namespace in ["default", "test"] {
+            for name in ["s0", "s1", "s2", "s3"] {
+                self.label(Kind::Service, namespace, name, MODE, None);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use lazyload_logic::types::{Kind, Object, ObjectRef};
 use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::{Value, json};
 
-use crate::objects::{mk_fence, mk_namespace, mk_pod, mk_service, mk_virtual_service};
+use crate::objects::{mk_fence, mk_labelled_namespace, mk_namespace, mk_pod, mk_service, mk_virtual_service};
 use crate::schedule::Dice;
 use crate::simulated_cluster::read;
 use crate::world::World;
@@ -224,7 +224,17 @@ impl Mesh {
     }
 
     fn happens(&mut self) {
-        match self.dice.below(12) {
+        match self.dice.below(14) {
+            12 => {
+                let mode =
+                    [None, Some("observe"), Some("recommend"), Some("enforce"), Some("maybe")][self.dice.below(5)];
+                self.world.put(mk_labelled_namespace("default", "lazyload.slime.io/mode", mode));
+            }
+            13 => {
+                let namespace = ["default", "mesh-operator"][self.dice.below(2)];
+                let glass = [None, Some("on"), Some("off")][self.dice.below(3)];
+                self.world.put(mk_labelled_namespace(namespace, "lazyload.slime.io/break-glass", glass));
+            }
             0..=3 => {
                 self.hosts += 1;
                 self.world.call(CALLER, &format!("h{}.other.svc.cluster.local:80", self.hosts));
@@ -325,7 +335,9 @@ fn assert_ends_as_one_step_does(mesh: &mut Mesh) {
     let fences = mesh.world.cluster.all(Kind::Fence).into_iter().cloned();
     let routes = mesh.world.cluster.all(Kind::VirtualService).into_iter().cloned();
     let service = mesh.world.cluster.get(Kind::Service, "default", "a").unwrap().clone();
-    let now: Vec<Value> = objects().into_iter().chain([service]).chain(fences).chain(routes).collect();
+    let namespaces = mesh.world.cluster.all(Kind::Namespace).into_iter().cloned();
+    let now = objects().into_iter().chain([service]).chain(namespaces).chain(fences).chain(routes);
+    let now: Vec<Value> = now.collect();
     assert_eq!(spec(&mesh.world), spec(&World::start(entry("fastest"), &now)));
 }
 

@@ -24,6 +24,9 @@ impl State {
         for problem in spec_problems(&fence.id, &fence.spec, &self.index) {
             found(Code::BadSpec, problem, "correct the spec; everything else of it is in force".to_owned());
         }
+        for problem in self.mode_problems(fence) {
+            found(Code::BadSpec, problem, format!("correct the label {}, or remove it", names::MODE_LABEL));
+        }
         let external: Vec<&str> = hosts_where(fence, |domain| domain.external);
         if !external.is_empty() {
             let what = format!(
@@ -35,6 +38,15 @@ impl State {
         if !fence.spec.enable {
             let what = "spec.enable is not true: it learns, and hides nothing".to_owned();
             return found(Code::Disabled, what, "set spec.enable: true".to_owned());
+        }
+        let mode = self.mode(fence);
+        if !mode.is_enforced() {
+            // Break-glass is told once, for the Namespace that has the label.
+            if mode.glass.is_none() {
+                let remedy = format!("once what it has learned looks complete, {}=enforce", names::MODE_LABEL);
+                found(Code::NotEnforced, mode.sentence(&self.settings, fence), remedy);
+            }
+            return;
         }
         if !has_fallback(&self.settings, namespace) {
             let what = format!(

@@ -6,7 +6,7 @@ use lazyload_api::names;
 
 use super::{Code, Finding, finding};
 use crate::fence::enrollment::decide;
-use crate::fence::scope::is_enforced;
+use crate::fence::mode::is_glass_broken;
 use crate::settings::GlobalSidecarMode;
 use crate::state::State;
 use crate::types::ObjectRef;
@@ -20,6 +20,18 @@ impl State {
                 format!("module {}", self.settings.module_name),
                 problem.clone(),
                 "correct it in the SlimeBoot; everything else is in force",
+            ));
+        }
+        for namespace in self.index.namespaces().filter(|namespace| is_glass_broken(&namespace.labels)) {
+            let name = &namespace.name;
+            let is_own = **name == *self.settings.slime_namespace;
+            let what = if is_own { "of the mesh".to_owned() } else { format!("in namespace {name}") };
+            let flag = if is_own { String::new() } else { format!(" --namespace {name}") };
+            findings.push(finding(
+                Code::BreakGlass,
+                format!("Namespace {name}"),
+                format!("the label {} is on: no fence {what} has a Sidecar", names::BREAK_GLASS_LABEL),
+                format!("once what it was for is over: lazyload break-glass off{flag}"),
             ));
         }
         for namespace in self.without_global_sidecar() {
@@ -46,7 +58,7 @@ impl State {
 
     /// Namespaces whose global-sidecar serves fences and is not there.
     fn without_global_sidecar(&self) -> BTreeSet<String> {
-        let fences = self.index.fences().filter(|fence| is_enforced(&self.settings, fence));
+        let fences = self.index.fences().filter(|fence| self.is_enforced(fence));
         let namespaces: BTreeSet<String> = fences
             .map(|fence| match self.settings.mode {
                 GlobalSidecarMode::Cluster => self.settings.global_sidecar_namespace().to_owned(),

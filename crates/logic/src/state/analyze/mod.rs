@@ -81,6 +81,8 @@ codes! {
     BadSetting = "LZ002", Warning;
     /// A Service should have a fence, and has none.
     NotFenced = "LZ003", Warning;
+    /// Every Sidecar of a fence is away for now, of a namespace or of the mesh.
+    BreakGlass = "LZ004", Warning;
     /// A Sidecar of the fence's name is somebody else's.
     ForeignSidecar = "LZ101", Error;
     /// Another Sidecar selects the same pods.
@@ -101,6 +103,8 @@ codes! {
     FirstCallsDenied = "LZ109", Warning;
     /// A fence that is switched off.
     Disabled = "LZ110", Info;
+    /// A fence whose mode is that it has no Sidecar.
+    NotEnforced = "LZ111", Info;
 }
 
 impl State {

@@ -80,6 +80,11 @@ fn each_thing_that_is_wrong_has_its_code() {
         ("LZ108", json!({}), mesh(fence(enabled.clone(), json!({"x.example": {"external": true}})), vec![own()])),
         ("LZ110", json!({}), mesh(fence(json!({"enable": false}), json!({})), vec![])),
         (
+            "LZ111",
+            json!({"fenceMode": "recommend"}),
+            mesh(fence(enabled.clone(), json!({"b.c.d": {"hosts": ["b.c.d"]}})), vec![]),
+        ),
+        (
             "LZ002",
             json!({"domainAliases": [{"pattern": "(", "templates": ["x"]}]}),
             mesh(fence(enabled.clone(), json!({})), vec![own()]),
@@ -106,6 +111,24 @@ fn what_is_missing_around_a_fence_is_found() {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
     let general = json!({"autoFence": true, "defaultFence": true});
     assert_eq!(codes(&general, &[namespace, service("default", "a")]), ["LZ003"]);
+}
+
+#[test]
+fn break_glass_is_found_once_where_it_was_asked_for() {
+    let fenced = || mesh(fence(json!({"enable": true}), json!({})), vec![]);
+    for namespace in ["default", "mesh-operator"] {
+        let mut objects = fenced();
+        objects.push(json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": namespace, "labels": {"lazyload.slime.io/break-glass": "on"}}}));
+        assert_eq!(codes(&json!({}), &objects), ["LZ004"], "{namespace}");
+    }
+}
+
+#[test]
+fn a_mode_that_is_none_is_found() {
+    let mut misspelt = fence(json!({"enable": true}), json!({}));
+    misspelt["metadata"]["labels"] = json!({"lazyload.slime.io/mode": "observed"});
+    assert_eq!(codes(&json!({}), &mesh(misspelt, vec![sidecar("a", Some("u"), &OWN)])), ["LZ106"]);
 }
 
 #[test]

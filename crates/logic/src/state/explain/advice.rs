@@ -12,6 +12,8 @@ impl State {
             Way::Direct if !has_sidecar => {
                 let why = if !fence.spec.enable {
                     "spec.enable is not true".to_owned()
+                } else if !self.mode(fence).is_enforced() {
+                    self.mode(fence).sentence(&self.settings, fence)
                 } else if has_fallback(&self.settings, &fence.id.namespace) {
                     "look at the fence's conditions".to_owned()
                 } else {

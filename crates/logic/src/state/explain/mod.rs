@@ -29,6 +29,9 @@ pub struct Explanation {
     pub fenced: bool,
     /// Who made it, or why there is none.
     pub why: String,
+    /// How far it goes, and who says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// The labels of the pods that its Sidecar is for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub workload: Labels,
@@ -99,6 +102,7 @@ impl State {
             fence: id.to_string(),
             fenced: fence.is_some(),
             why: self.why(&id, fence),
+            mode: fence.map(|fence| self.mode(fence).sentence(&self.settings, fence)),
             pods: pods.count(),
             workload: labels,
             sidecar: sidecar.map(|sidecar| sidecar.id.to_string()),

@@ -193,6 +193,7 @@ impl State {
         let mut problems = spec_problems(&fence.id, &fence.spec, &self.index);
         let is_told = |host: &str| learned.contains(host) || fence.spec.host.contains_key(host);
         problems.extend(leave_out(&mut domains, is_told));
+        problems.extend(self.mode_problems(fence));
         problems.extend(self.problems.iter().cloned());
         let (carried, not_carried) = self.carried(fence, &domains);
         let (status, truncated) = self.learned_status(fence, &domains, not_carried);

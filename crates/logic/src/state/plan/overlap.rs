@@ -11,7 +11,6 @@ use super::{Futile, Verdict};
 use crate::fence::budget::{fit_sidecar, hosts_of};
 use crate::fence::enrollment::is_automatic;
 use crate::fence::overlap::Claim;
-use crate::fence::scope::is_enforced;
 use crate::fence::sidecar::{desired_hosts, sidecar_spec, workload_labels};
 use crate::fence::switch::{EVERYTHING, Form};
 use crate::settings::Switching;
@@ -34,7 +33,7 @@ impl State {
     }
 
     fn claim(&self, id: &ObjectRef) -> Option<Claim> {
-        let fence = self.index.find_fence(id).filter(|fence| is_enforced(&self.settings, fence) && !fence.deleting)?;
+        let fence = self.index.find_fence(id).filter(|fence| self.is_enforced(fence) && !fence.deleting)?;
         let is_foreign = self.index.find_sidecar(id).is_some_and(|it| it.owner_uid.is_none() && !it.adopt);
         let workload = workload_labels(&self.settings, fence, &self.index).filter(|_| !is_foreign)?;
         Some(Claim { workload, automatic: is_automatic(&fence.labels), created: fence.created })
@@ -120,8 +119,7 @@ impl State {
 
     fn adoption(&self, fence: &Fence, domains: &Domains) -> Option<Change> {
         let sidecar = self.index.find_sidecar(&fence.id).filter(|it| it.owner_uid.is_none() && it.adopt)?;
-        let workload =
-            workload_labels(&self.settings, fence, &self.index).filter(|_| is_enforced(&self.settings, fence))?;
+        let workload = workload_labels(&self.settings, fence, &self.index).filter(|_| self.is_enforced(fence))?;
         let hosts = desired_hosts(&self.settings, &fence.id, domains);
         let hosts = hosts.iter().map(String::as_str).collect();
         // The pods may have any cluster so far; `sidecar` takes it from there.

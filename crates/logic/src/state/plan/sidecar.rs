@@ -8,7 +8,6 @@ use lazyload_api::service_fence::Destinations;
 
 use super::{Futile, Verdict};
 use crate::fence::revision::{is_in_scope, revision};
-use crate::fence::scope::is_enforced;
 use crate::fence::sidecar::{desired_hosts, sidecar_spec, workload_labels};
 use crate::fence::switch::{Farewell, Form, Step, farewell, towards};
 use crate::settings::Switching;
@@ -40,7 +39,7 @@ impl State {
             // Somebody else's, or another revision's: it rules, and it is not ours to change.
             return Verdict::Nothing;
         }
-        if !is_enforced(&self.settings, fence) {
+        if !self.is_enforced(fence) {
             return self.see_off(fence, futile, now).unwrap_or_else(|| {
                 sidecar.map_or(Verdict::Nothing, |sidecar| {
                     futile.write(Change::DeleteSidecar { id: fence.id.clone(), uid: sidecar.uid.clone() })

@@ -8,7 +8,7 @@ use lazyload_api::service_fence::{Destinations, ServiceFenceStatus};
 use super::{Futile, Verdict};
 use crate::fence::budget::fit_status;
 use crate::fence::conditions::{self, Facts, SidecarState, Truncated, conditions};
-use crate::fence::scope::is_enforced;
+use crate::fence::scope::may_hide;
 use crate::fence::sidecar::workload_labels;
 use crate::state::{Change, State};
 use crate::types::{Fence, Now};
@@ -39,7 +39,7 @@ impl State {
         status.observed_generation = fence.status.observed_generation;
         let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
         // A fence without a Sidecar does not wait for one.
-        let is_urgent = is_enforced(&self.settings, fence) && self.index.find_sidecar(&fence.id).is_none();
+        let is_urgent = self.is_enforced(fence) && self.index.find_sidecar(&fence.id).is_none();
         self.paced(change, futile, if is_urgent { Duration::MAX } else { now.monotonic })
     }
 
@@ -73,7 +73,7 @@ impl State {
         status.conditions = self.conditions(fence, found, Some(&sidecar), refused, now);
         status.observed_generation = Some(fence.generation).filter(|generation| *generation > 0);
         let same = conditions::ours(&fence.status.conditions).eq(&status.conditions);
-        if same && status.observed_generation == fence.status.observed_generation {
+        if same && status.mode == fence.status.mode && status.observed_generation == fence.status.observed_generation {
             return Verdict::Nothing;
         }
         let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
@@ -100,7 +100,9 @@ impl State {
             not_carried,
             is_full: self.ledger.is_full(&fence.id),
         };
-        let status = ServiceFenceStatus { domains: shown.domains, metric_status, ..ServiceFenceStatus::default() };
+        let mode = self.mode(fence).shown().map(str::to_owned);
+        let status =
+            ServiceFenceStatus { domains: shown.domains, metric_status, mode, ..ServiceFenceStatus::default() };
         (status, truncated.sentence(domains.len()))
     }
 
@@ -124,7 +126,11 @@ impl State {
         if !fence.spec.enable {
             return Some(SidecarState::Disabled);
         }
-        if !is_enforced(&self.settings, fence) {
+        let mode = self.mode(fence);
+        if let Some(reason) = mode.reason() {
+            return Some(SidecarState::Held { reason, message: mode.sentence(&self.settings, fence) });
+        }
+        if !may_hide(&self.settings, fence) {
             return Some(SidecarState::WithoutFallback);
         }
         let sidecar = self.index.find_sidecar(&fence.id);

@@ -1,0 +1,35 @@
+//! The Sidecar that a fence would have, for those who look at it before.
+
+use std::collections::BTreeSet;
+
+use lazyload_api::names;
+use serde_json::{Value, json};
+
+use super::State;
+use crate::fence::sidecar::{desired_hosts, sidecar_spec, workload_labels};
+use crate::fence::switch::{Form, next_port};
+use crate::types::Fence;
+
+impl State {
+    /// The Sidecar that follows from what a fence's status tells, as a user would write it.
+    ///
+    /// # Errors
+    /// Why there would be none, in a sentence.
+    pub fn recommended(&self, fence: &Fence) -> Result<Value, String> {
+        if !fence.spec.enable {
+            return Err("spec.enable is not true, so that it would have no Sidecar".to_owned());
+        }
+        let Some(workload) = workload_labels(&self.settings, fence, &self.index) else {
+            return Err(format!("its pods are not known: there is no Service {} with a selector", fence.id));
+        };
+        let domains = fence.status.domains.iter().filter(|(_, domain)| !domain.external);
+        let domains = domains.map(|(host, domain)| (host.clone(), domain.clone())).collect();
+        let hosts = desired_hosts(&self.settings, &fence.id, &domains);
+        let hosts: BTreeSet<&str> = hosts.iter().map(String::as_str).collect();
+        Ok(json!({
+            "apiVersion": names::SIDECAR_API_VERSION, "kind": "Sidecar",
+            "metadata": {"namespace": &*fence.id.namespace, "name": &*fence.id.name},
+            "spec": sidecar_spec(&Form::settled(hosts), next_port(None), &workload),
+        }))
+    }
+}

@@ -1,0 +1,110 @@
+//! How far fences go, break-glass, and what would be written, beside a controller that runs and one that does not.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::DEADLINE;
+use super::cluster::Cluster;
+use super::controller::Controller;
+use super::proxy::send;
+use crate::support::binary;
+use crate::support::waiting::eventually;
+
+const MODE: &str = "lazyload.slime.io/mode";
+
+/// Its exit code and all that it says; what it prints comes first.
+fn ask(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
+    let asked = Command::new(binary::lazyload())
+        .args(arguments)
+        .env("KUBECONFIG", cluster.folder().join("admin.kubeconfig"))
+        .output()
+        .unwrap();
+    let said = [asked.stdout, asked.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
+    (asked.status.code().unwrap(), said)
+}
+
+/// Waits until the fence stands so, and there is a Sidecar, or none.
+async fn stands(cluster: &Cluster, controller: &Controller, mode: Option<&str>, hosts: Option<&[&str]>) {
+    eventually(&format!("the mode is {mode:?}, the Sidecar {hosts:?}"), DEADLINE, || async {
+        let fence = cluster.objects.find("ServiceFence", "default", "productpage").await.unwrap();
+        let found = cluster.objects.hosts("default", "productpage").await;
+        let is_mode = fence["status"]["mode"].as_str() == mode;
+        let is_hosts = found.as_ref().map(|found| found.iter().map(String::as_str).collect::<Vec<_>>())
+            == hosts.map(<[&str]>::to_vec);
+        anyhow::ensure!(is_mode && is_hosts, "{} {found:?} {}", fence["status"], controller.log());
+        Ok(())
+    })
+    .await;
+}
+
+const DETAILS: &str = "*/details.default.svc.cluster.local";
+const REVIEWS: &str = "*/reviews.default.svc.cluster.local";
+const ALL: [&str; 4] = [DETAILS, REVIEWS, "istio-system/*", "mesh-operator/*"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_is_observed_recommended_enforced_and_widened_and_nothing_that_it_learned_is_lost() {
+    let Some(cluster) = Cluster::start("modes").await else { return };
+    let objects = &cluster.objects;
+    if objects.find("Namespace", "", "mesh-operator").await.is_none() {
+        objects.namespace("mesh-operator").await;
+    }
+    for name in ["productpage", "details", "reviews"] {
+        objects.service("default", name, json!({"app": name})).await;
+    }
+    objects.pod("default", "productpage", "10.244.0.10").await;
+    objects.label("Service", "default", "productpage", MODE, Some("observe")).await;
+    let spec = json!({"enable": true, "workloadSelector": {"fromService": true}});
+    objects.fence("default", "productpage", spec.clone()).await;
+    let mut controller = Controller::start(&cluster, &json!({"wormholePort": ["9080"]}));
+    controller.ready().await;
+    let _stream = send(&controller, &[("10.244.0.10", "details:9080")]).await;
+    stands(&cluster, &controller, Some("observe"), None).await;
+    eventually("it has learned", DEADLINE, || async {
+        let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
+        fence["status"]["domains"].as_object().filter(|domains| domains.len() == 1).map(|_| ()).ok_or(fence)
+    })
+    .await;
+    let (code, said) = ask(&cluster, &["recommend"]);
+    let (printed, _remarks) = said.split_once("lazyload: ").unwrap_or((&said, ""));
+    let recommended: Value = serde_saphyr::from_str(printed).unwrap();
+    assert_eq!((code, &recommended["spec"]["egress"][0]["hosts"][0]), (0, &json!(DETAILS)), "{said}");
+
+    // The namespace has no say where the Service has one; the fence itself has the last word.
+    objects.label("Namespace", "", "default", MODE, Some("enforce")).await;
+    objects.label("ServiceFence", "default", "productpage", MODE, Some("recommend")).await;
+    stands(&cluster, &controller, Some("recommend"), None).await;
+    let (_, said) = ask(&cluster, &["status"]);
+    assert!(said.contains("recommend") && said.contains("Recommending"), "{said}");
+    objects.label("ServiceFence", "default", "productpage", MODE, None).await;
+    objects.label("Service", "default", "productpage", MODE, None).await;
+    stands(&cluster, &controller, None, Some(&[DETAILS, "istio-system/*", "mesh-operator/*"])).await;
+    let (code, said) = ask(&cluster, &["recommend"]);
+    assert!(code == 1 && said.contains("nothing to recommend"), "{said}");
+
+    let (code, said) = ask(&cluster, &["break-glass", "on"]);
+    assert!(code == 2 && said.contains("--controller NAMESPACE"), "{said}");
+    let (code, said) = ask(&cluster, &["break-glass", "on", "--controller", "mesh-operator"]);
+    assert!(code == 0 && said.contains("No fence of the mesh has a Sidecar now (1 in all)"), "{said}");
+    stands(&cluster, &controller, Some("break-glass"), None).await;
+    let (_, said) = ask(&cluster, &["analyze"]);
+    assert!(said.contains("LZ004"), "{said}");
+    controller.counts("lazyload_break_glass", 1.0).await;
+    let _again = send(&controller, &[("10.244.0.10", "reviews:9080")]).await;
+    let (code, said) = ask(&cluster, &["break-glass", "off", "--controller", "mesh-operator"]);
+    assert!(code == 0 && said.contains("Sidecars come back"), "{said}");
+    stands(&cluster, &controller, None, Some(&ALL)).await;
+
+    // While the controller is away it can be asked for, and is heeded at the start.
+    assert_eq!(controller.terminate().await, Some(0));
+    let (code, said) = ask(&cluster, &["break-glass", "on", "--namespace", "default", "--timeout", "1"]);
+    assert!(code == 1 && said.contains("The label stays"), "{said}");
+    controller.start_again();
+    stands(&cluster, &controller, Some("break-glass"), None).await;
+    let (code, said) = ask(&cluster, &["break-glass", "off", "-n", "default"]);
+    assert!(code == 0 && said.contains("in namespace default"), "{said}");
+    stands(&cluster, &controller, None, Some(&ALL)).await;
+    let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
+    assert_eq!(fence["spec"], spec, "nothing of the user's was edited");
+    assert_eq!(controller.terminate().await, Some(0));
+}
