@@ -1,5 +1,5 @@
 //! THE ACTS: the one binary. `cli` reads the command line, `run` composes each command from the verb folders
-//! (`watch`, `observe`, `apply`, `lead`, `identify`, `forward`, `admin`, `ask`), which touch the world and decide nothing.
+//! (`watch`, `observe`, `apply`, `lead`, `identify`, `forward`, `admin`, `ask`, `trace`), which touch the world and decide nothing.
 //! Never decides: what should be is computed in `lazyload-logic`.
 
 mod admin;
@@ -15,6 +15,7 @@ mod observe;
 mod process;
 mod run;
 mod simulate;
+mod trace;
 mod watch;
 
 use std::process::ExitCode;

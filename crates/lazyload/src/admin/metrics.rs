@@ -166,12 +166,8 @@ impl Metrics {
     /// Counts a write, what became of it and how long that took.
     pub fn written(&self, change: &Change, outcome: &Outcome, took: Duration) {
         self.wrote.0.observe(took.as_secs_f64());
-        let (name, stored) = match outcome {
-            Outcome::Stored(_) => ("stored", true),
-            Outcome::Rejected(_) => ("rejected", false),
-            Outcome::Failed => ("failed", false),
-        };
-        self.writes.get_or_create(&WriteLabels { change: change.name(), outcome: name }).inc();
+        let stored = matches!(outcome, Outcome::Stored(_));
+        self.writes.get_or_create(&WriteLabels { change: change.name(), outcome: outcome.name() }).inc();
         match (change, stored) {
             (Change::ApplySidecar { uid: None, .. }, true) => self.sidecar_creations.inc(),
             (Change::ApplySidecar { uid: None, .. }, false) => self.sidecar_failed_creations.inc(),

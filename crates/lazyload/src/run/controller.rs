@@ -26,6 +26,7 @@ use crate::process::exit::BadInput;
 use crate::process::listen::{check, listen};
 use crate::process::readiness::Readiness;
 use crate::process::{logging, signals};
+use crate::trace::Traces;
 use crate::watch;
 use crate::watch::settings::SettingsFile;
 
@@ -47,6 +48,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let pod = std::env::var("POD_NAME").ok();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pod, settings = settings.effective(), "effective settings");
     let shutdown = signals::shutdown()?;
+    let traces = Traces::from_environment()?;
     let readiness = Readiness::default();
     let metrics = Arc::new(Metrics::default());
 
@@ -89,7 +91,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
 
     let writing = replica.as_ref().map_or_else(|| client.clone(), Replica::writing_client);
     let mut engine = Engine::new(state, KubeWriter::new(writing, metrics.events_dropped()), metrics, &readiness)
-        .asking(Proxies::default());
+        .asking(Proxies::default())
+        .traced(traces.clone());
     if asking.is_some() {
         engine = engine.answering(questions_rx);
     }
@@ -109,6 +112,7 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     rights.abort();
     drop(watches);
     logs.end().await?;
+    traces.end().await;
     if let Some(asking) = asking {
         asking.await.context("asking Prometheus ended badly")??;
     }

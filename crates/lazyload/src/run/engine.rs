@@ -1,12 +1,14 @@
 //! The loop between what happens and what is written. One task owns the state; everything else sends it events.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lazyload_logic::fence::switch::Form;
 use lazyload_logic::observation::Call;
 use lazyload_logic::state::{Change, Event, Outcome, State, Word};
-use lazyload_logic::types::{Kind, Object};
+use lazyload_logic::types::{Kind, Object, ObjectRef};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +20,7 @@ use crate::observe::prometheus::Question;
 use crate::observe::proxies::Proxies;
 use crate::process::clock::Clock;
 use crate::process::readiness::{Awaited, Readiness};
+use crate::trace::{Journey, Traces};
 
 /// Events that wait for the loop at most; their senders wait then.
 pub const EVENT_QUEUE: usize = 4096;
@@ -25,6 +28,8 @@ pub const EVENT_QUEUE: usize = 4096;
 const EVENTS_PER_PLAN: usize = 1024;
 /// Writes on their way at the same time.
 const WRITES_AT_ONCE: usize = 32;
+/// Switches that are traced at the same time; more are not.
+const JOURNEYS: usize = 1024;
 /// A push that takes longer than this is told in the log.
 const LATE: Duration = Duration::from_secs(2);
 /// How often everything is looked at again, in case a message was lost.
@@ -45,6 +50,9 @@ pub struct Engine<W> {
     questions: Option<mpsc::Receiver<Question>>,
     /// Who asks the proxies of fences how far they are.
     proxies: Option<Proxies>,
+    traces: Traces,
+    /// Switches with learned hosts that are under way, if they are traced.
+    journeys: BTreeMap<ObjectRef, Journey>,
     lead: Lead,
     /// Whether this replica has taken over the writing.
     leading: bool,
@@ -72,6 +80,8 @@ impl<W: Writer> Engine<W> {
             slots,
             questions: None,
             proxies: None,
+            traces: Traces::default(),
+            journeys: BTreeMap::new(),
             lead: Lead::alone(),
             leading: true,
             relist: None,
@@ -90,6 +100,12 @@ impl<W: Writer> Engine<W> {
     #[must_use]
     pub fn asking(self, proxies: Proxies) -> Self {
         Self { proxies: Some(proxies), ..self }
+    }
+
+    /// Tells a collector of the way of learned hosts into Sidecars.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// One replica of several: it writes only while it leads, and begins when what it writes was listed anew.
@@ -193,8 +209,13 @@ impl<W: Writer> Engine<W> {
         }
         let changes = self.state.plan(self.clock.now());
         self.metrics.learned(self.state.learned());
-        for waited in self.state.take_waited() {
+        for (fence, waited) in self.state.take_waited() {
             self.metrics.planned(waited);
+            if self.journeys.len() < JOURNEYS
+                && let Some(journey) = self.traces.begins(&fence, waited)
+            {
+                self.journeys.insert(fence, journey);
+            }
         }
         for notice in self.state.take_notices() {
             self.writer.tell(notice);
@@ -206,8 +227,27 @@ impl<W: Writer> Engine<W> {
                 slots: self.slots.clone(),
                 metrics: self.metrics.clone(),
                 finished: self.finished_tx.clone(),
+                journey: self.journey_of(&change),
             };
             tokio::spawn(writing.carry_out(change, asked.filter(|(_, addresses)| !addresses.is_empty())));
+        }
+    }
+}
+
+impl<W> Engine<W> {
+    /// The trace that a write is a part of. With the last stage of a switch it is over, and so it is with the end of the Sidecar.
+    fn journey_of(&mut self, change: &Change) -> Option<Journey> {
+        if self.journeys.is_empty() {
+            return None;
+        }
+        match change {
+            Change::ApplySidecar { id, spec, .. } if Form::of(spec).announced.is_empty() => self.journeys.remove(id),
+            Change::ApplySidecar { id, .. } => self.journeys.get(id).cloned(),
+            Change::DeleteSidecar { id, .. } | Change::DeleteFence { id, .. } => {
+                self.journeys.remove(id);
+                None
+            }
+            Change::CreateFence { .. } | Change::WriteStatus { .. } | Change::AdoptSidecar { .. } => None,
         }
     }
 }
@@ -225,6 +265,7 @@ struct Writing<W> {
     slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     finished: mpsc::UnboundedSender<Event>,
+    journey: Option<Journey>,
 }
 
 impl<W: Writer> Writing<W> {
@@ -240,8 +281,12 @@ impl<W: Writer> Writing<W> {
             None => None,
         };
         let begun = tokio::time::Instant::now();
+        let step = self.journey.as_ref().map(|journey| journey.step("write"));
         let outcome = self.writer.apply_change(&change).await;
         drop(slot);
+        if let Some(step) = step {
+            step.end(outcome.name(), matches!(outcome, Outcome::Stored(_)));
+        }
         self.metrics.written(&change, &outcome, begun.elapsed());
         let id = change.id().clone();
         let version = match &outcome {
@@ -252,8 +297,12 @@ impl<W: Writer> Writing<W> {
         let (Some((proxies, before)), Some(version)) = (asked, version) else { return };
         self.tell(Event::Proxies { id: id.clone(), version, word: Word::Asked });
         let begun = tokio::time::Instant::now();
+        let step = self.journey.as_ref().map(|journey| journey.step("push"));
         let word = proxies.after(before).await;
         let took = begun.elapsed();
+        if let Some(step) = step {
+            step.end(word.name(), word == Word::Arrived);
+        }
         self.metrics.proxies_said(word, took);
         if took > LATE {
             tracing::info!(fence = %id, seconds = took.as_secs_f64(), ?word, "istiod was slow to push a Sidecar; its switch waited");

@@ -26,6 +26,8 @@ mod savings;
 mod self_check;
 mod status;
 mod top;
+#[cfg(test)]
+mod traced;
 mod uninstall;
 
 use crate::cli::Command;

@@ -58,6 +58,18 @@ pub enum Word {
     Silent,
 }
 
+impl Word {
+    /// What they say, in a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Arrived => "arrived",
+            Self::Silent => "silent",
+        }
+    }
+}
+
 /// What became of a change.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -67,6 +79,18 @@ pub enum Outcome {
     Rejected(String),
     /// Failed for now: tried again later.
     Failed,
+}
+
+impl Outcome {
+    /// What became of it, in a word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Stored(_) => "stored",
+            Self::Rejected(_) => "rejected",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// One write to be made. Writes of one fence are planned one after the other, each on the result of the one before.

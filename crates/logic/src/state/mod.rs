@@ -65,8 +65,8 @@ pub struct State {
     claims: Claims,
     /// What there is to tell.
     notices: Vec<Notice>,
-    /// How long hosts have waited whose writes have set out since it was taken.
-    waited: Vec<Duration>,
+    /// Of fences whose writes have set out since it was taken: how long hosts have waited for that.
+    waited: Vec<(ObjectRef, Duration)>,
     learned: Learned,
     /// Kinds whose first full list has not come yet; until then nothing is planned, because what is missing may only be late.
     unlisted: BTreeSet<Kind>,
@@ -198,8 +198,8 @@ impl State {
         &self.learned
     }
 
-    /// For each write of a Sidecar that has set out with learned hosts: how long the first of them has waited.
-    pub fn take_waited(&mut self) -> Vec<Duration> {
+    /// For each write of a Sidecar that has set out with learned hosts: its fence, and how long the first of them has waited.
+    pub fn take_waited(&mut self) -> Vec<(ObjectRef, Duration)> {
         std::mem::take(&mut self.waited)
     }
 

@@ -109,7 +109,7 @@ impl State {
                 work.in_flight = Some(change.clone());
                 if matches!(change, Change::ApplySidecar { begins: true, .. }) {
                     let waited = work.pace.departed(now.monotonic);
-                    self.waited.extend(waited);
+                    self.waited.extend(waited.map(|waited| (id.clone(), waited)));
                 }
                 changes.push(change);
             } else {
