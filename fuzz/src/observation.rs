@@ -19,7 +19,8 @@ pub fn access_log(data: &[u8]) {
             Ok(scanned) => scanned,
             Err(Bad::Entry | Bad::Tcp | Bad::Message) => continue,
         };
-        if let Ok(pair) = pair_of(&scanned.entry) {
+        let Ok(entry) = scanned.said.entry() else { continue };
+        if let Ok(pair) = pair_of(&entry) {
             assert!(pair.host.as_str().len() <= 253 && !pair.host.as_str().is_empty());
             assert_eq!(
                 hosts::parse(pair.host.as_str()).map(|host| host.into_string()),

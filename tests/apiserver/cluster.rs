@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::TokioExecutor;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -91,6 +95,27 @@ impl Cluster {
     /// Kills the API server; the data stay.
     pub fn stop_apiserver(&mut self) {
         self.apiserver.take().expect("it runs").kill().unwrap();
+    }
+
+    /// Lets etcd forget every version but the present one of each object, as it does by itself after a while: who watches from an earlier one
+    /// must list anew.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub async fn compact_etcd(&self) -> anyhow::Result<()> {
+        let ask = async |what: &str, body: Value| -> anyhow::Result<Value> {
+            let uri = format!("http://127.0.0.1:{}/v3/kv/{what}", self.etcd_port);
+            let request = hyper::Request::post(uri).body(Full::<Bytes>::from(body.to_string()))?;
+            let answer = HttpClient::builder(TokioExecutor::new()).build_http().request(request).await?;
+            let status = answer.status();
+            let text = answer.into_body().collect().await?.to_bytes();
+            anyhow::ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&text));
+            Ok(serde_json::from_slice(&text)?)
+        };
+        // A key in Base64, as its gateway for JSON wants it.
+        let revision = ask("range", json!({"key": "YQ=="})).await?["header"]["revision"].clone();
+        ask("compaction", json!({"revision": revision, "physical": true})).await?;
+        Ok(())
     }
 
     /// Starts the API server again, with the same data at the same address.

@@ -25,25 +25,41 @@ pub enum Protocol {
     Grpc,
     /// HTTP/1.1, the host is behind a VirtualService that leads to a subset of another.
     Behind,
+    /// HTTP/1.1, the host is of a headless Service.
+    Headless,
+    /// HTTP/1.1 in plaintext, the host is a ServiceEntry's outside the mesh, found by DNS.
+    External,
 }
 
 impl Protocol {
     fn of(number: usize) -> Self {
-        [Self::Http1, Self::Http2, Self::Grpc, Self::Behind][number % 4]
+        [Self::Http1, Self::Http2, Self::Grpc, Self::Behind, Self::Headless, Self::External][number % 6]
     }
 
     fn prefix(self) -> &'static str {
-        if matches!(self, Self::Behind) { "vs" } else { "sw" }
+        match self {
+            Self::Http1 | Self::Http2 | Self::Grpc => "sw",
+            Self::Behind => "vs",
+            Self::Headless => "hl",
+            Self::External => "ex",
+        }
     }
 
     /// The parameters of a load that calls one of the hosts.
     pub fn asks(self, host: &str) -> String {
         let name = format!("{}-{host}", self.prefix());
         match self {
-            Self::Http1 | Self::Behind => format!("url=http://{name}:9080/"),
+            Self::Http1 | Self::Behind | Self::Headless => format!("url=http://{name}:9080/"),
             Self::Http2 => format!("url=http://{name}:9080/&h2=1"),
             Self::Grpc => format!("url=http://{name}:50051&grpc=1"),
+            // No resolver knows the host: the address is any that leads to the proxy's listener of this port.
+            Self::External => format!("url=http://callee:9080/&header=Host:{}", self.name(host)),
         }
+    }
+
+    /// Whether the callee sees, by the caller's certificate, which way a call came.
+    pub fn tells_its_way(self) -> bool {
+        !matches!(self, Self::External)
     }
 
     /// A host as a Sidecar has it.
@@ -53,7 +69,11 @@ impl Protocol {
 
     /// A host's full name.
     pub fn name(self, host: &str) -> String {
-        format!("{}-{host}.{HOME}.svc.cluster.local", self.prefix())
+        let prefix = self.prefix();
+        match self {
+            Self::External => format!("{prefix}-{host}.example"),
+            _ => format!("{prefix}-{host}.{HOME}.svc.cluster.local"),
+        }
     }
 }
 
@@ -172,6 +192,13 @@ fn callee() -> String {
     };
     yaml += &service("callee");
     for host in HOSTS {
+        yaml += &format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: hl-{host}, namespace: {HOME}}}\n\
+             spec: {{clusterIP: None, ports: [{{name: http, port: 9080}}], selector: {{app: callee}}}}\n\
+             ---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: ex-{host}, namespace: {HOME}}}\n\
+             spec: {{hosts: [ex-{host}.example], location: MESH_EXTERNAL, resolution: DNS, ports: [{{name: http, number: 9080, protocol: HTTP}}], \
+             endpoints: [{{address: callee.{HOME}.svc.cluster.local}}]}}\n"
+        );
         yaml += &service(&format!("sw-{host}"));
         yaml += &service(&format!("vs-{host}"));
         yaml += &format!(

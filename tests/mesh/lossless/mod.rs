@@ -1,5 +1,6 @@
 //! Every kind of switch under a load at which changing a Sidecar in one step loses requests: in stages none is lost. Many callers switch
-//! side by side, each with hosts of its own kind (HTTP/1.1, HTTP/2, gRPC, behind VirtualServices with subsets).
+//! side by side, each with hosts of its own kind (HTTP/1.1, HTTP/2, gRPC, behind VirtualServices with subsets,
+//! headless, outside the mesh).
 //! A short form by default; the long one, with other istiods, is `tests/switches.sh`, and its report is docs/switches.md.
 //! Next: `callers` for who calls whom, `round` for the switches of a round, `istiod` for how slow it is made, `tally` for what was seen.
 
@@ -38,7 +39,7 @@ struct Plan {
 impl Plan {
     fn of_the_environment() -> Self {
         Self {
-            callers: number("SWITCHES_CALLERS", 4),
+            callers: number("SWITCHES_CALLERS", 6),
             rounds: number("SWITCHES_ROUNDS", 1),
             one_step_rounds: number("SWITCHES_ONE_STEP_ROUNDS", 5),
             rate: number("SWITCHES_RATE", 240),

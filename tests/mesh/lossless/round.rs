@@ -15,8 +15,8 @@ use super::tally::Tally;
 const SOON: Duration = Duration::from_secs(120);
 /// Callers do not switch at the same moment, but within this of one another.
 const SPREAD: Duration = Duration::from_millis(400);
-/// Of so many callers one is probed closely for its time to direct.
-const PROBED: usize = 6;
+/// Of so many callers one is probed closely for its time to direct; without a common divisor with the number of protocols.
+const PROBED: usize = 5;
 
 /// When each caller began a kind of switch.
 struct Wave {
@@ -122,7 +122,7 @@ impl Callers<'_> {
             tokio::time::sleep(self.turn_of(number)).await;
             let began = Instant::now();
             let mut probed = None;
-            if number % PROBED == 0 {
+            if number % PROBED == 0 && caller.protocol.tells_its_way() {
                 let asked = format!("/probe?{}&interval_ms=20&until=direct&timeout_s=60", caller.protocol.asks("c"));
                 probed = Some(caller.pod.ask(&asked).await.expect("a probe"));
             }

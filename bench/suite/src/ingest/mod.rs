@@ -45,8 +45,8 @@ pub struct Arguments {
     /// Fails if a second of CPU takes in less than so many times what the decoding server takes in, by eight streams.
     #[arg(long)]
     at_least: Option<f64>,
-    /// First calls beside a flood, and without.
-    #[arg(long, default_value_t = 20)]
+    /// First calls beside a flood, beside one of another process, and without.
+    #[arg(long, default_value_t = 100)]
     first_calls: usize,
 }
 
@@ -58,8 +58,11 @@ pub struct Ingested {
     pub new: Vec<Rate>,
     /// Milliseconds from the first call's entry to the write of the fence's status.
     pub quiet_ms: Vec<f64>,
+    /// The same while the decoding server is flooded: what a busy machine costs.
+    pub busy_ms: Vec<f64>,
+    /// The same while the controller is flooded.
     pub flooded_ms: Vec<f64>,
-    /// Entries per second of the flood.
+    /// Entries per second of that flood.
     pub flood: f64,
 }
 
@@ -125,7 +128,17 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<Ingested> {
         }
         measured.push(Known { streams, ours, prost });
     }
-    let (quiet_ms, flooded_ms, rate) = beside_a_flood(arguments, &cluster, &controller, (&callers, &known)).await?;
+    let watched = Watched::begin(&cluster.client, &fences()).await?;
+    let fresh = |which: usize| {
+        let skipped = KNOWN_CALLERS + which * arguments.first_calls;
+        callers.iter().copied().skip(skipped).take(arguments.first_calls)
+    };
+    let quiet_ms = first_calls(&controller, &watched, fresh(0)).await?;
+    let first = first_calls(&controller, &watched, fresh(1));
+    let (busy_ms, _) = beside_a_flood(first, (decoder.pid, decoder_port), &known).await?;
+    let first = first_calls(&controller, &watched, fresh(2));
+    let flooded = (controller.pid(), controller.log_source_port);
+    let (flooded_ms, rate) = beside_a_flood(first, flooded, &known).await?;
     let new = new_pairs(arguments, &world, &controller).await?;
     decoder.end().await?;
     controller.end().await?;
@@ -162,20 +175,12 @@ async fn flood(
     Ok(Rate { entries: each * streams * IN_A_MESSAGE, cpu_seconds, seconds, memory_mib })
 }
 
-/// First calls without and beside a flood of another's.
+/// First calls while eight streams of others flood a server; the flood's entries per second too.
 async fn beside_a_flood(
-    arguments: &Arguments,
-    cluster: &Cluster,
-    controller: &Controller,
-    (callers, known): (&[Pod], &Arc<Vec<Bytes>>),
-) -> anyhow::Result<(Vec<f64>, Vec<f64>, f64)> {
-    let watched = Watched::begin(&cluster.client, &fences()).await?;
-    let fresh = |which: usize| {
-        let skipped = KNOWN_CALLERS + which * arguments.first_calls;
-        callers.iter().copied().skip(skipped).take(arguments.first_calls)
-    };
-    let quiet = first_calls(controller, &watched, fresh(0)).await?;
-    let (pid, port) = (controller.pid(), controller.log_source_port);
+    first_calls: impl Future<Output = anyhow::Result<Vec<f64>>>,
+    (pid, port): (u32, u16),
+    known: &Arc<Vec<Bytes>>,
+) -> anyhow::Result<(Vec<f64>, f64)> {
     let (stop_tx, mut stop) = tokio::sync::oneshot::channel();
     let theirs = known.clone();
     let flooding = tokio::spawn(async move {
@@ -186,9 +191,9 @@ async fn beside_a_flood(
         }
         anyhow::Ok(entries as f64 / seconds)
     });
-    let flooded = first_calls(controller, &watched, fresh(1)).await?;
+    let took = first_calls.await?;
     anyhow::ensure!(stop_tx.send(()).is_ok(), "the flood ended: {:?}", flooding.await?);
-    Ok((quiet, flooded, flooding.await??))
+    Ok((took, flooding.await??))
 }
 
 /// Calls of a host that is new for their caller, one after the other, each by a Service of its own.

@@ -17,7 +17,7 @@ pub struct Limits {
     /// An upstream connection unused for so long is closed. Below the five seconds of some servers nothing would be pooled; above, the
     /// occasional stale connection is met by a retry.
     pub pool_idle: Duration,
-    /// Unused connections kept to one destination.
+    /// Unused connections kept to one destination; more than so many busy clients of one would make connections all the time.
     pub pool_per_destination: usize,
     /// Streams on one upstream connection before another is opened; fewer if the destination says so. What Envoy allows by default.
     pub streams_per_upstream_connection: usize,
@@ -63,7 +63,7 @@ impl Default for Limits {
             upstream_connections: 16_384,
             upstream_connections_per_destination: 4096,
             pool_idle: Duration::from_secs(60),
-            pool_per_destination: 128,
+            pool_per_destination: 1024,
             streams_per_upstream_connection: 100,
             streams_per_client_connection: 1024,
             stream_window: 256 * 1024,

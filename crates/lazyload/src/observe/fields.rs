@@ -68,14 +68,20 @@ impl<'a> Fields<'a> {
         if number == 0 { Err(Malformed) } else { Ok((number, key & 7)) }
     }
 
-    /// Nearly all keys and lengths are one byte.
+    /// Nearly all keys and lengths are one byte or two.
     #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
-        if let [byte @ ..0x80, rest @ ..] = self.rest {
-            self.rest = rest;
-            return Ok(u64::from(*byte));
+        match self.rest {
+            [byte @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            [low, high @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(*high) << 7)
+            }
+            _ => self.long_varint(),
         }
-        self.long_varint()
     }
 
     #[inline(never)]

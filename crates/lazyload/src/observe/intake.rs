@@ -1,5 +1,5 @@
-//! The life of one access-log message: scan, judge, count within the message, absorb what was passed on a moment ago, pass on
-//! the rest at once. Everything here belongs to one stream; streams share nothing but the channel and the counters.
+//! The life of one access-log message: scan, absorb what was passed on a moment ago, judge and count the rest within the
+//! message, pass it on at once. Everything here belongs to one stream; streams share nothing but the channel and the counters.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::counters::{Counters, Tally};
+use super::fields::Malformed;
 use super::on_the_way::unix_time;
 use super::relay::Relay;
 use super::scan::{Bad, Scanned, scan};
@@ -109,11 +110,16 @@ impl Intake {
         if self.other_proxy {
             return tally.skip(Skipped::OtherProxy);
         }
-        let pair = match pair_of(&scanned.entry) {
-            Ok(pair) => pair,
+        if self.seen.absorb_same(&scanned.said) {
+            tally.absorbed += 1;
+            return;
+        }
+        let entry = scanned.said.entry().map_err(|Malformed| Skipped::EntryMalformed);
+        let (entry, pair) = match entry.and_then(|entry| Ok((entry, pair_of(&entry)?))) {
+            Ok(judged) => judged,
             Err(reason) => return tally.skip(reason),
         };
-        if self.seen.absorb(&pair) {
+        if self.seen.absorb(&pair, &scanned.said) {
             tally.absorbed += 1;
             return;
         }
@@ -121,7 +127,7 @@ impl Intake {
             tally.overflow += 1;
             return;
         }
-        let (peer, response_code) = (scanned.entry.peer, scanned.response_code);
+        let (peer, response_code) = (entry.peer, scanned.response_code);
         tracing::trace!(caller = %pair.caller, host = %pair.host, peer, response_code, "a call");
         fresh.entry(pair).or_insert(Told { count: 0, began: scanned.began }).count += 1;
     }

@@ -13,6 +13,7 @@ mod intake;
 mod on_the_way;
 mod places;
 pub(crate) mod relay;
+mod same;
 mod scan;
 mod seen;
 mod sender;

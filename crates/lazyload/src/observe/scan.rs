@@ -28,15 +28,54 @@ use lazyload_logic::observation::{Caller, Entry, identity};
 
 use super::fields::{Fields, Malformed, Value};
 
-/// One entry of a message.
+/// One entry of a message, in the bytes that it came in. Texts are judged by [`Scanned::entry`]: a later value may replace a bad one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scanned<'a> {
     /// What decisions are made from.
-    pub(super) entry: Entry<'a>,
+    pub(super) said: Said<'a>,
     /// The answer's status code; 0 where there was none.
     pub(super) response_code: u32,
     /// When the call began, as a message that nobody has read yet: it is wanted of new pairs alone, and a bad one costs nothing else.
     pub(super) began: &'a [u8],
+}
+
+/// What decisions are made from: the same bytes always tell the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Said<'a> {
+    pub(super) caller: SaidCaller<'a>,
+    pub(super) peer: Option<&'a [u8]>,
+    pub(super) upstream_cluster: &'a [u8],
+    pub(super) authority: &'a [u8],
+}
+
+/// The caller's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum SaidCaller<'a> {
+    #[default]
+    Absent,
+    NotSocket,
+    Socket(&'a [u8]),
+}
+
+impl<'a> Said<'a> {
+    /// The same as text.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(super) fn entry(&self) -> Result<Entry<'a>, Malformed> {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Malformed);
+        let caller = match self.caller {
+            SaidCaller::Absent => Caller::Absent,
+            SaidCaller::NotSocket => Caller::NotSocket,
+            SaidCaller::Socket(address) => Caller::Address(text(address)?),
+        };
+        Ok(Entry {
+            caller,
+            peer: self.peer.map(text).transpose()?,
+            upstream_cluster: text(self.upstream_cluster)?,
+            authority: text(self.authority)?,
+        })
+    }
 }
 
 /// What could not be read.
@@ -87,74 +126,27 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// An entry while its fields come in; texts are judged when it is complete, as a later value may replace a bad one.
-#[derive(Default)]
-struct Raw<'a> {
-    caller: RawCaller<'a>,
-    upstream_cluster: &'a [u8],
-    authority: &'a [u8],
-    peer: Option<&'a [u8]>,
-    response_code: u32,
-    began: &'a [u8],
-}
-
-#[derive(Clone, Copy, Default)]
-enum RawCaller<'a> {
-    #[default]
-    Absent,
-    NotSocket,
-    Socket(&'a [u8]),
-}
-
 fn read_entry(value: Value<'_>) -> Result<Scanned<'_>, Malformed> {
-    let mut raw = Raw::default();
+    let mut scanned = Scanned::default();
     for field in Fields::new(value.bytes()?) {
         match field? {
-            (1, common) => raw.merge_common(common.bytes()?)?,
-            (3, request) => raw.merge_request(request.bytes()?)?,
-            (4, response) => raw.merge_response(response.bytes()?)?,
+            (1, common) => scanned.merge_common(common.bytes()?)?,
+            (3, request) => scanned.said.merge_request(request.bytes()?)?,
+            (4, response) => scanned.merge_response(response.bytes()?)?,
             _ => {}
         }
     }
-    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Malformed);
-    let caller = match raw.caller {
-        RawCaller::Absent => Caller::Absent,
-        RawCaller::NotSocket => Caller::NotSocket,
-        RawCaller::Socket(address) => Caller::Address(text(address)?),
-    };
-    Ok(Scanned {
-        entry: Entry {
-            caller,
-            peer: raw.peer.map(text).transpose()?,
-            upstream_cluster: text(raw.upstream_cluster)?,
-            authority: text(raw.authority)?,
-        },
-        response_code: raw.response_code,
-        began: raw.began,
-    })
+    Ok(scanned)
 }
 
-impl<'a> Raw<'a> {
-    fn merge_common(&mut self, common: &'a [u8]) -> Result<(), Malformed> {
-        for field in Fields::new(common) {
-            match field? {
-                (4, tls) => self.merge_tls(tls.bytes()?)?,
-                (5, Value::Bytes(time)) => self.began = time,
-                (15, cluster) => self.upstream_cluster = cluster.bytes()?,
-                (20, address) => self.merge_address(address.bytes()?)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
+impl<'a> Said<'a> {
     fn merge_address(&mut self, address: &'a [u8]) -> Result<(), Malformed> {
         for field in Fields::new(address) {
             match field? {
                 (1, socket) => self.merge_socket(socket.bytes()?)?,
                 (2 | 3, other) => {
                     other.bytes()?;
-                    self.caller = RawCaller::NotSocket;
+                    self.caller = SaidCaller::NotSocket;
                 }
                 _ => {}
             }
@@ -163,13 +155,13 @@ impl<'a> Raw<'a> {
     }
 
     fn merge_socket(&mut self, socket: &'a [u8]) -> Result<(), Malformed> {
-        let mut address: &[u8] = if let RawCaller::Socket(address) = self.caller { address } else { &[] };
+        let mut address: &[u8] = if let SaidCaller::Socket(address) = self.caller { address } else { &[] };
         for field in Fields::new(socket) {
             if let (2, value) = field? {
                 address = value.bytes()?;
             }
         }
-        self.caller = RawCaller::Socket(address);
+        self.caller = SaidCaller::Socket(address);
         Ok(())
     }
 
@@ -197,8 +189,23 @@ impl<'a> Raw<'a> {
         }
         Ok(())
     }
+}
 
-    fn merge_response(&mut self, response: &'a [u8]) -> Result<(), Malformed> {
+impl<'a> Scanned<'a> {
+    fn merge_common(&mut self, common: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::new(common) {
+            match field? {
+                (4, tls) => self.said.merge_tls(tls.bytes()?)?,
+                (5, Value::Bytes(time)) => self.began = time,
+                (15, cluster) => self.said.upstream_cluster = cluster.bytes()?,
+                (20, address) => self.said.merge_address(address.bytes()?)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_response(&mut self, response: &[u8]) -> Result<(), Malformed> {
         for field in Fields::new(response) {
             let (1, code) = field? else { continue };
             for field in Fields::new(code.bytes()?) {

@@ -14,18 +14,19 @@ use super::*;
 /// Comparable without lifetimes: caller (`None` not a socket, `Some(None)` absent), cluster, authority, peer, code.
 type Plain = (Option<Option<String>>, String, String, Option<String>, u32);
 
-fn plain(scanned: &Scanned<'_>) -> Plain {
-    let caller = match scanned.entry.caller {
+fn plain(scanned: &Scanned<'_>) -> Result<Plain, Bad> {
+    let entry = scanned.said.entry().map_err(|Malformed| Bad::Entry)?;
+    let caller = match entry.caller {
         Caller::Absent => Some(None),
         Caller::NotSocket => None,
         Caller::Address(address) => Some(Some(address.to_owned())),
     };
-    let peer = scanned.entry.peer.map(str::to_owned);
-    (caller, scanned.entry.upstream_cluster.to_owned(), scanned.entry.authority.to_owned(), peer, scanned.response_code)
+    let peer = entry.peer.map(str::to_owned);
+    Ok((caller, entry.upstream_cluster.to_owned(), entry.authority.to_owned(), peer, scanned.response_code))
 }
 
 fn scanned(frame: &[u8]) -> Vec<Result<Plain, Bad>> {
-    scan(frame).map(|entry| entry.as_ref().map(plain).map_err(|bad| *bad)).collect()
+    scan(frame).map(|entry| plain(&entry?)).collect()
 }
 
 /// The same with what is no HTTP entry at the end: prost keeps the two kinds apart.

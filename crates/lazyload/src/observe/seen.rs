@@ -4,6 +4,7 @@
 //! another. So a pair that goes on is passed on again once in one to two periods: its receiver gets another chance when
 //! it could not use the first one (a fence that came later, for example).
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use hashbrown::{Equivalent, HashMap};
 use lazyload_logic::observation::{Call, Identity, Pair};
 
 use super::busy::Busy;
+use super::same::Same;
+use super::scan::Said;
 
 /// Bounds of what is remembered.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,8 @@ pub(super) struct Seen {
     turned: Instant,
     current: Generation,
     previous: Generation,
+    /// Entries of these pairs that need not be judged again; all are forgotten at each turn.
+    same: Same,
     /// Who wants to know how often pairs were seen, once they are forgotten.
     busy: Option<Arc<Busy>>,
 }
@@ -82,6 +87,11 @@ impl SeenPair {
         Self { caller: call.caller, peer: call.peer.clone(), host: call.authority.as_str().into() }
     }
 
+    fn owned(pair: &Pair<'_>) -> Self {
+        let peer = pair.peer.as_ref().map(Identity::to_owned);
+        Self { caller: pair.caller, peer, host: pair.host.as_str().into() }
+    }
+
     /// That it was seen so often.
     pub(super) fn into_call(self, count: u64) -> Call {
         Call { caller: self.caller, peer: self.peer, authority: self.host.into_string(), count }
@@ -93,6 +103,11 @@ impl SeenPair {
 }
 
 impl Generation {
+    /// Counts a pair, if it is here.
+    fn count(&mut self, pair: &(impl Hash + Equivalent<SeenPair>), more: u64) -> bool {
+        self.pairs.get_mut(pair).map(|count| *count += more).is_some()
+    }
+
     /// Keeps its memory.
     fn clear(&mut self, busy: Option<&Busy>) {
         match busy.filter(|_| !self.pairs.is_empty()) {
@@ -106,7 +121,8 @@ impl Generation {
 impl Seen {
     /// Nothing seen yet.
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
-        Self { limits, turned: now, current: Generation::default(), previous: Generation::default(), busy: None }
+        let (current, previous) = (Generation::default(), Generation::default());
+        Self { limits, turned: now, current, previous, same: Same::default(), busy: None }
     }
 
     /// Tells how often pairs were seen.
@@ -126,12 +142,21 @@ impl Seen {
         }
     }
 
-    /// Whether the pair was passed on a moment ago; then it is counted here, once more.
-    pub(super) fn absorb(&mut self, pair: &Pair<'_>) -> bool {
-        let pair = PairRef { caller: pair.caller, peer: pair.peer, host: pair.host.as_str() };
-        let seen = self.current.pairs.get_mut(&pair).or_else(|| self.previous.pairs.get_mut(&pair));
-        seen.map(|count| *count += 1).is_some()
+    /// Whether the same was said a moment ago, byte for byte, of a pair that was passed on; then it is counted, once more.
+    pub(super) fn absorb_same(&mut self, said: &Said<'_>) -> bool {
+        self.same.again(said)
     }
+
+    /// Whether the pair was passed on a moment ago; then it is counted, once more, and what was said of it is known the next time.
+    pub(super) fn absorb(&mut self, pair: &Pair<'_>, said: &Said<'_>) -> bool {
+        let known = PairRef { caller: pair.caller, peer: pair.peer, host: pair.host.as_str() };
+        let known = self.current.count(&known, 1) || self.previous.count(&known, 1);
+        if known {
+            self.same.remember(said, || SeenPair::owned(pair));
+        }
+        known
+    }
+
 
     /// Remembers a pair that was passed on. Returns false if others had to be forgotten early to make room.
     pub(super) fn insert(&mut self, call: &Call, now: Instant) -> bool {
@@ -167,15 +192,25 @@ impl Seen {
 
     /// Keeps the memory of the generation that is forgotten, for the new one.
     fn next_generation(&mut self, now: Instant) {
+        self.settle();
         std::mem::swap(&mut self.current, &mut self.previous);
         self.current.clear(self.busy.as_deref());
         self.turned = now;
+    }
+
+    /// Adds what was counted of entries to their pairs.
+    fn settle(&mut self) {
+        for (pair, count) in self.same.drain() {
+            // Its pair is remembered: nothing is forgotten before this.
+            let _counted = self.current.count(&pair, count) || self.previous.count(&pair, count);
+        }
     }
 }
 
 /// The stream has ended: what it counted is told.
 impl Drop for Seen {
     fn drop(&mut self) {
+        self.settle();
         let busy = self.busy.as_deref();
         self.current.clear(busy);
         self.previous.clear(busy);
@@ -187,6 +222,7 @@ mod tests {
     use lazyload_logic::observation::authority;
     use proptest::prelude::*;
 
+    use super::super::scan::SaidCaller;
     use super::*;
 
     const CALLER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 17, 0, 11));
@@ -203,7 +239,7 @@ mod tests {
     impl Seen {
         /// Without identity.
         fn has(&mut self, caller: IpAddr, host: &str) -> bool {
-            self.absorb(&mk_pair(caller, None, host))
+            self.absorb(&mk_pair(caller, None, host), &Said::default())
         }
 
         fn put(&mut self, caller: IpAddr, host: &str, now: Instant) -> bool {
@@ -237,9 +273,9 @@ mod tests {
         };
         let all = [None, Some(("default", "a")), Some(("default", "b")), Some(("test", "a")), Some(("defaulta", "a"))];
         for (at, peer) in all.into_iter().enumerate() {
-            assert!(!seen.absorb(&pair(peer)), "{peer:?}");
+            assert!(!seen.absorb(&pair(peer), &Said::default()), "{peer:?}");
             assert!(seen.insert(&mk_call(&pair(peer)), start));
-            assert!(all[..=at].iter().all(|seen_before| seen.absorb(&pair(*seen_before))));
+            assert!(all[..=at].iter().all(|seen_before| seen.absorb(&pair(*seen_before), &Said::default())));
         }
     }
 
@@ -287,6 +323,26 @@ mod tests {
         assert_eq!(told(), [("details".to_owned(), 3)]);
         drop(seen);
         assert_eq!(told(), [("reviews".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn the_same_bytes_are_absorbed_as_long_as_their_pair_is_remembered_and_counted_for_it() {
+        let busy = Arc::new(Busy::default());
+        let (seen, start) = mk_seen(10, 1000);
+        let mut seen = seen.counting(Some(busy.clone()));
+        let said = Said { caller: SaidCaller::Socket(b"172.17.0.11"), authority: b"details:80", ..Said::default() };
+        let pair = mk_pair(CALLER, None, "details");
+        assert!(!seen.absorb_same(&said) && !seen.absorb(&pair, &said));
+        assert!(!seen.absorb_same(&said), "its pair was not passed on");
+        seen.put(CALLER, "details", start);
+        assert!(seen.absorb(&pair, &said) && seen.absorb_same(&said) && seen.absorb_same(&said));
+        seen.turn(after(start, 1000));
+        assert!(!seen.absorb_same(&said), "it is judged anew once in a period");
+        assert!(seen.absorb(&pair, &said) && seen.absorb_same(&said));
+        seen.turn(after(start, 2000));
+        assert!(!seen.absorb_same(&said) && !seen.absorb(&pair, &said));
+        let told: Vec<_> = busy.take().0.into_iter().map(|call| (call.authority, call.count)).collect();
+        assert_eq!(told, [("details".to_owned(), 6)]);
     }
 
     #[test]

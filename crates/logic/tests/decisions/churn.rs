@@ -253,7 +253,7 @@ fn churned(seed: u64) -> Schedule {
     let (objects, calls) = (mk_objects(&mut dice), mk_calls(&mut dice));
     // Their addresses are given to pods of known accounts by the churn itself.
     let objects: Vec<Value> = objects.into_iter().filter(|object| object["kind"] != "Pod").collect();
-    let trouble = Trouble { failures: true, restarts: true, edits: false, churn: true, modes: false };
+    let trouble = Trouble { failures: true, restarts: true, clock: true, churn: true, ..Trouble::default() };
     let mut schedule = Schedule::new(entry, &objects, calls, dice, trouble);
     schedule.run(800);
     schedule.end_churn();

@@ -51,6 +51,12 @@ proptest! {
     }
 
     #[test]
+    fn a_clock_that_jumps_loses_no_dependency(seed in any::<u64>()) {
+        let played = played(seed, Trouble { clock: true, restarts: true, ..Trouble::default() });
+        assert_eq!(view(&played.world), view(&straight(seed)));
+    }
+
+    #[test]
     fn a_restart_loses_no_dependency(seed in any::<u64>()) {
         let played = played(seed, Trouble { failures: true, restarts: true, ..Trouble::default() });
         assert_eq!(view(&played.world), view(&straight(seed)));

@@ -21,6 +21,8 @@ pub(crate) struct Trouble {
     pub(crate) failures: bool,
     pub(crate) restarts: bool,
     pub(crate) edits: bool,
+    /// The clock on the wall jumps, forth and back, by up to a month.
+    pub(crate) clock: bool,
     /// See `churn`.
     pub(crate) churn: bool,
     /// Fences go less far for a while, or the glass is broken.
@@ -191,6 +193,9 @@ impl Schedule {
             }
             9 => self.finish(),
             10 if self.trouble.edits && self.dice.one_in(5) => self.world.now += Duration::from_secs(20),
+            10 if self.trouble.clock && self.dice.one_in(3) => {
+                self.world.wrong = i64::try_from(self.dice.below(60 * 86_400)).unwrap() - 30 * 86_400;
+            }
             10 => self.world.now += Duration::from_millis(u64::try_from(self.dice.below(100)).unwrap()),
             11 if self.trouble.churn && self.dice.one_in(2) => self.churn(),
             _ => match self.dice.below(6) {

@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub(crate) cluster: SimulatedCluster,
     pub(crate) state: State,
     pub(crate) now: Duration,
+    /// By how much the clock on the wall is wrong, in seconds.
+    pub(crate) wrong: i64,
 }
 
 /// A state that knows nothing yet, for a module entry.
@@ -42,7 +44,7 @@ impl World {
         for object in objects {
             cluster.put(object.clone());
         }
-        Self { state: mk_state(&entry), entry, cluster, now: Duration::from_millis(1_500) }
+        Self { state: mk_state(&entry), entry, cluster, now: Duration::from_millis(1_500), wrong: 0 }
     }
 
     /// The automatic mode in which only labels speak.
@@ -56,7 +58,8 @@ impl World {
     }
 
     pub(crate) fn clock(&self) -> Now {
-        Now { monotonic: self.now, unix_seconds: START_SECONDS + i64::try_from(self.now.as_secs()).unwrap() }
+        let right = START_SECONDS + i64::try_from(self.now.as_secs()).unwrap();
+        Now { monotonic: self.now, unix_seconds: right + self.wrong }
     }
 
     pub(crate) fn on(&mut self, event: Event) {
