@@ -157,7 +157,6 @@ impl Seen {
         known
     }
 
-
     /// Remembers a pair that was passed on. Returns false if others had to be forgotten early to make room.
     pub(super) fn insert(&mut self, call: &Call, now: Instant) -> bool {
         let pair = SeenPair::of(call);
