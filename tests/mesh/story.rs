@@ -44,6 +44,7 @@ async fn tell(testbed: &Testbed) {
     let result = visitor.stop_load(&load).await;
     println!("load: {} requests, p50 {} ms, p99 {} ms", result["sent"], result["p50_ms"], result["p99_ms"]);
     assert_eq!(result["failed"], json!([]), "no request fails");
+    each_part_of_the_time_to_direct_was_measured(testbed);
     uninstalling_bookinfo_removes_the_fence(testbed).await;
 }
 
@@ -193,6 +194,25 @@ async fn second_visit_is_direct(testbed: &Testbed, productpage: &Pod) {
         let text = seen.to_string();
         assert!(text.contains("URI=spiffe://cluster.local/ns/default/sa/bookinfo-productpage"), "{text}");
         assert!(!text.contains("sa/global-sidecar"), "{text}");
+    }
+}
+
+/// Of what the controller counts itself: the proxies' clocks and statistics are real here alone.
+fn each_part_of_the_time_to_direct_was_measured(testbed: &Testbed) {
+    let pods = testbed.get(&["pods", "-n", NAMESPACE, "-l", "app=lazyload"]).unwrap();
+    let pod = pods["items"][0]["metadata"]["name"].as_str().unwrap();
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8081/proxy/metrics");
+    let metrics = testbed.kubectl(&["get", "--raw", &path]).unwrap();
+    let value = |series: String| {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("{series} ")));
+        line.and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .unwrap_or_else(|| panic!("no {series}: {metrics}"))
+    };
+    for part in ["log", "plan", "write", "push"] {
+        let (count, sum) =
+            (value(format!("lazyload_{part}_seconds_count")), value(format!("lazyload_{part}_seconds_sum")));
+        println!("{part}: {count} times, {:.0} ms each", 1000.0 * sum / count);
+        assert!(count >= 1.0, "{part} was not measured");
     }
 }
 
