@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests: unit, golden and property tests, a real kube-apiserver, the forwarder beside Envoy, five seconds of each
+# All tests: unit, golden and property tests, a real kube-apiserver, the forwarder beside Envoy, the console in a browser, five seconds of each
 # fuzz target, ratios of benchmarks, a real Istio mesh. Installs what they need (see testbed/).
 # On two cores a cold machine needs about an hour, a warm one three quarters of that.
 #   ./test.sh            everything
@@ -32,7 +32,7 @@ fi
 # The same choice of packages everywhere, or cargo compiles the dependencies once more with other features.
 cargo build --locked --workspace --all-targets
 cargo test --locked --workspace --lib --bins --test boot --test decisions
-cargo test --locked --workspace --test outside -- apiserver:: conformance:: packaging:: --test-threads=2
+cargo test --locked --workspace --test outside -- apiserver:: conformance:: console:: packaging:: --test-threads=2
 if command -v "${CXX:-c++}" >/dev/null; then
   fuzz/run.sh all 5 >target/fuzz.log 2>&1 || { tail -50 target/fuzz.log >&2; exit 1; }
 elif [ -n "${CI:-}" ]; then

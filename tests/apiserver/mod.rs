@@ -6,7 +6,7 @@
 mod ask;
 mod automatic;
 pub mod cluster;
-mod controller;
+pub(crate) mod controller;
 mod cut;
 mod dependencies;
 mod doctor;

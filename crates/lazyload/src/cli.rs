@@ -118,7 +118,7 @@ Cluster access: KUBECONFIG, or the service account when run in a pod.
 Environment: POD_NAMESPACE or WATCH_NAMESPACE (namespace of the installation, default of global.slimeNamespace), POD_NAME (for
 the log), LOG_LEVEL.
 Listeners, from the settings: global.misc.logSourcePort (access logs, :8082), global.misc.aux-addr (health and metrics, :8081),
-global.misc.metrics-addr (metrics, :8080).
+global.misc.metrics-addr (metrics, :8080), global.misc.console-addr (the console, 127.0.0.1:8083: kubectl port-forward reaches it).
 Exit codes: 0 ended by a signal; 1 something failed while running; 2 the settings cannot be used.")]
 pub struct ControllerArgs {
     /// Settings: one module entry of a SlimeBoot, as JSON or YAML. A missing default file means default settings.
@@ -187,7 +187,7 @@ pub struct RenderArgs {
 #[command(after_help = "\
 Examples:
   lazyload demo                                     the story, told and checked in a few seconds; leaves nothing behind
-  lazyload demo --keep                              the same, then a folder and addresses to play with, until Ctrl-C
+  lazyload demo --keep                              the same, then a folder, addresses and a page to play with, until Ctrl-C
   lazyload demo --mesh DIR                          which ServiceFences and Sidecars the YAML in DIR gives (DIR stays as it is)
   lazyload demo --mesh DIR --access-log proxy.log   the same after these calls: which Sidecars would I get?
   lazyload demo --mesh DIR --keep                   follow edits of DIR; everything produced goes to DIR/generated

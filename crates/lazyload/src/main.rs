@@ -1,11 +1,12 @@
 //! THE ACTS: the one binary. `cli` reads the command line, `run` composes each command from the verb folders
-//! (`watch`, `observe`, `apply`, `lead`, `identify`, `forward`, `admin`, `ask`, `trace`), which touch the world and decide nothing.
+//! (`watch`, `observe`, `apply`, `lead`, `identify`, `forward`, `admin`, `console`, `ask`, `trace`), which touch the world and decide nothing.
 //! Never decides: what should be is computed in `lazyload-logic`.
 
 mod admin;
 mod apply;
 mod ask;
 mod cli;
+mod console;
 mod documents;
 mod folder;
 mod forward;

@@ -33,7 +33,15 @@ pub fn body(change: &Change) -> Option<Value> {
     }
 }
 
-fn sidecar(id: &ObjectRef, owner_uid: Option<&str>, labels: &Labels, spec: &SidecarSpec, uid: Option<&str>) -> Value {
+/// A Sidecar of this name; with its identity, it is that one alone.
+#[must_use]
+pub fn sidecar(
+    id: &ObjectRef,
+    owner_uid: Option<&str>,
+    labels: &Labels,
+    spec: &SidecarSpec,
+    uid: Option<&str>,
+) -> Value {
     let mut metadata = json!({
         "namespace": &*id.namespace,
         "name": &*id.name,

@@ -19,6 +19,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::identify::IdentityCounters;
 use crate::observe::prometheus::PrometheusCounters;
@@ -58,7 +59,7 @@ pub struct Metrics {
     fallback_uncounted: Counter,
     fence_modes: Family<ModeLabels, Gauge>,
     break_glass: Gauge,
-    busiest: Mutex<Arc<[Busy]>>,
+    busiest: watch::Sender<Arc<[Busy]>>,
     fences: Gauge,
     fence_dependencies: Gauge,
     /// Made anew with each count: what no fence says any more is gone.
@@ -200,12 +201,24 @@ impl Metrics {
         let stuck = busiest.iter().filter(|busy| busy.stuck).count();
         self.fallback_stuck.set(i64::try_from(stuck).unwrap_or(i64::MAX));
         self.fallback_uncounted.inc_by(uncounted);
-        *self.busiest.lock().unwrap_or_else(PoisonError::into_inner) = busiest.into();
+        self.busiest.send_if_modified(|known| {
+            let is_news = **known != *busiest;
+            if is_news {
+                *known = busiest.into();
+            }
+            is_news
+        });
     }
 
     /// What goes on through the global-sidecar, as it was told last.
     pub fn busiest(&self) -> Arc<[Busy]> {
-        self.busiest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.busiest.borrow().clone()
+    }
+
+    /// The same, each time that it is different.
+    #[must_use]
+    pub fn follow_busiest(&self) -> watch::Receiver<Arc<[Busy]>> {
+        self.busiest.subscribe()
     }
 
     /// How many fences there are and what they say.

@@ -19,6 +19,7 @@ use crate::admin::metrics::Metrics;
 use crate::admin::server::{self, Admin};
 use crate::apply::kube::KubeWriter;
 use crate::cli::ControllerArgs;
+use crate::console::{self, Console};
 use crate::observe;
 use crate::observe::proxies::Proxies;
 use crate::process::api_server;
@@ -58,7 +59,10 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         MetricSource::Prometheus => None,
     };
     let admin = Admin { readiness: readiness.clone(), metrics: metrics.clone(), level: Some(level.clone()) };
-    let admin_tasks = serve_admin(&settings, &admin, &shutdown)?;
+    let mut admin_tasks = serve_admin(&settings, &admin, &shutdown)?;
+    let (window, viewed) = console::window();
+    let console = Console::new(window, metrics.clone(), readiness.clone(), &settings.console_hosts, shutdown.clone());
+    admin_tasks.extend(serve_console(&settings, console.of_replica(pod)));
 
     let client = api_server::client().await?;
     let own_namespace = context().namespace.unwrap_or_else(|| settings.slime_namespace.clone());
@@ -92,7 +96,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let writing = replica.as_ref().map_or_else(|| client.clone(), Replica::writing_client);
     let mut engine = Engine::new(state, KubeWriter::new(writing, metrics.events_dropped()), metrics, &readiness)
         .asking(Proxies::default())
-        .traced(traces.clone());
+        .traced(traces.clone())
+        .viewed_by(viewed);
     if asking.is_some() {
         engine = engine.answering(questions_rx);
     }
@@ -141,6 +146,16 @@ fn serve_admin(settings: &Settings, admin: &Admin, shutdown: &CancellationToken)
     ])
 }
 
+/// Nobody depends on the console: a controller whose port for it is taken goes on without one.
+fn serve_console(settings: &Settings, console: Console) -> Option<AdminTask> {
+    let listener = listen(settings.console_address.as_deref()?);
+    let listener = listener.inspect_err(|error| {
+        let setting = "global.misc.console-addr: HOST:PORT moves it, off ends this warning";
+        tracing::warn!(error = error as &dyn std::error::Error, setting, "there is no console");
+    });
+    Some(tokio::spawn(console::serve(listener.ok()?, console)))
+}
+
 /// What is known of the installation besides the settings.
 fn context() -> Context {
     let own_namespace = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
@@ -154,11 +169,13 @@ fn read_settings(path: &Path, file: &mut SettingsFile) -> anyhow::Result<(Settin
     let read = file.read().context("the settings were read before")?;
     let resolved = read.map_err(|error| BadInput(error.to_string()))?;
     let settings = resolved.settings;
-    for (field, address) in [
+    let listeners = [
         ("logSourcePort", &settings.log_source_address),
         ("aux-addr", &settings.aux_address),
         ("metrics-addr", &settings.metrics_address),
-    ] {
+    ];
+    for (field, address) in listeners.into_iter().chain(settings.console_address.iter().map(|at| ("console-addr", at)))
+    {
         check(address).map_err(|error| BadInput(format!("{}: global.misc.{field}: {error}", path.display())))?;
     }
     Ok((settings, resolved.warnings))

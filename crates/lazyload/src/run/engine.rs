@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::metrics::Metrics;
 use crate::apply::Writer;
+use crate::console::{Asked, Viewed};
 use crate::lead::Lead;
 use crate::observe::prometheus::Question;
 use crate::observe::proxies::Proxies;
@@ -53,6 +54,8 @@ pub struct Engine<W> {
     traces: Traces,
     /// Switches with learned hosts that are under way, if they are traced.
     journeys: BTreeMap<ObjectRef, Journey>,
+    /// Those who look at it.
+    viewed: Option<Viewed>,
     lead: Lead,
     /// Whether this replica has taken over the writing.
     leading: bool,
@@ -82,6 +85,7 @@ impl<W: Writer> Engine<W> {
             proxies: None,
             traces: Traces::default(),
             journeys: BTreeMap::new(),
+            viewed: None,
             lead: Lead::alone(),
             leading: true,
             relist: None,
@@ -108,6 +112,12 @@ impl<W: Writer> Engine<W> {
         Self { traces, ..self }
     }
 
+    /// Answers those who look, and tells them what is different while they do.
+    #[must_use]
+    pub fn viewed_by(self, viewed: Viewed) -> Self {
+        Self { viewed: Some(viewed), ..self }
+    }
+
     /// One replica of several: it writes only while it leads, and begins when what it writes was listed anew.
     #[must_use]
     pub fn led_by(self, lead: Lead, relist: watch::Sender<()>) -> Self {
@@ -128,6 +138,9 @@ impl<W: Writer> Engine<W> {
         let mut lead = self.lead.clone();
         loop {
             self.write();
+            if let Some(viewed) = &self.viewed {
+                viewed.tell(&mut self.state);
+            }
             let alarm = self.alarm();
             tokio::select! {
                 () = lead.begins(), if !self.leading => self.take_over(),
@@ -142,6 +155,7 @@ impl<W: Writer> Engine<W> {
                     // Who asked may have gone, with the shutdown.
                     drop(question.send(self.state.interest_set()));
                 }
+                asked = next_asked(&mut self.viewed) => asked.answer(&self.state, self.leading),
                 () = alarm => {}
                 _ = heal.tick() => self.heal(),
                 _ = count.tick() => self.count(),
@@ -189,6 +203,9 @@ impl<W: Writer> Engine<W> {
         self.state.take_over();
         if let Some(relist) = &self.relist {
             relist.send_replace(());
+        }
+        if let Some(viewed) = &self.viewed {
+            viewed.leads();
         }
     }
 
@@ -255,6 +272,13 @@ impl<W> Engine<W> {
 async fn next_question(questions: &mut Option<mpsc::Receiver<Question>>) -> Option<Question> {
     match questions {
         Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_asked(viewed: &mut Option<Viewed>) -> Asked {
+    match viewed {
+        Some(viewed) => viewed.next().await,
         None => std::future::pending().await,
     }
 }

@@ -10,7 +10,7 @@ mod controller;
 mod crds;
 mod demo;
 mod doctor;
-mod engine;
+pub mod engine;
 mod explain;
 mod export;
 pub mod global_sidecar;

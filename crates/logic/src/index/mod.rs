@@ -18,6 +18,7 @@ mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -252,6 +253,12 @@ impl Index {
     /// Every fence.
     pub fn fences(&self) -> impl Iterator<Item = &Fence> {
         self.fences.values()
+    }
+
+    /// The fences whose names come after this one, or all.
+    pub fn fences_after(&self, after: Option<&ObjectRef>) -> impl Iterator<Item = &Fence> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.fences.range((from, Bound::Unbounded)).map(|(_, fence)| fence)
     }
 
     /// The fences of one namespace.

@@ -43,6 +43,8 @@ const LEVELS: &[Level] = &[
         "global.misc",
         &[
             "aux-addr",
+            "console-addr",
+            "console-hosts",
             "enable-leader-election",
             "enableLeaderElection",
             "globalSidecarMode",

@@ -238,6 +238,10 @@ pub struct Settings {
     pub aux_address: String,
     /// Listener of the access-log service.
     pub log_source_address: String,
+    /// Listener of the console, `HOST:PORT`; `None`: there is no console.
+    pub console_address: Option<String>,
+    /// Names by which browsers may ask for the console, besides addresses and `localhost`.
+    pub console_hosts: Vec<String>,
     /// Several controllers may run; the one that holds this lease writes. `None`: there is only one.
     pub lease: Option<String>,
 }

@@ -102,6 +102,8 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         metrics_address: values::listener(&misc.key("metrics-addr"), ":8080")?,
         aux_address: values::listener(&misc.key("aux-addr"), ":8081")?,
         log_source_address: values::listener(&misc.key("logSourcePort"), ":8082")?,
+        console_address: values::listener_unless_off(&misc.key("console-addr"), "127.0.0.1:8083")?,
+        console_hosts: values::comma_list(&misc.key("console-hosts"))?.unwrap_or_default(),
         lease: choices::lease(&root)?,
     };
     Ok(Resolved { settings, warnings })

@@ -1,11 +1,13 @@
 //! Every setting in the user's words, with its effective value and what a change of it takes.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{GlobalSidecarMode, LogFile, MetricSource, Prometheus, Revisions, Settings};
 
 /// What it takes that a changed setting has its effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Takes {
     /// Nothing: the controller reads it again while it runs.
     Nothing,
@@ -16,7 +18,7 @@ pub enum Takes {
 }
 
 /// One setting.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
     /// Where users write it.
     pub path: &'static str,
@@ -68,6 +70,8 @@ impl Settings {
             metrics_address,
             aux_address,
             log_source_address,
+            console_address,
+            console_hosts,
             lease,
         } = self;
         let mode = match mode {
@@ -87,7 +91,7 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 39] = [
+        let rows: [(&'static str, Value, Takes); 41] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoPort", json!(auto_port), Takes::Render),
@@ -126,6 +130,8 @@ impl Settings {
             ("global.misc.metrics-addr", json!(metrics_address), Takes::Restart),
             ("global.misc.aux-addr", json!(aux_address), Takes::Restart),
             ("global.misc.logSourcePort", json!(log_source_address), Takes::Restart),
+            ("global.misc.console-addr", json!(console_address.as_deref().unwrap_or("off")), Takes::Restart),
+            ("global.misc.console-hosts", json!(console_hosts), Takes::Restart),
             ("global.misc.enableLeaderElection", json!(lease), Takes::Restart),
         ];
         rows.into_iter().map(|(path, value, takes)| Entry { path, value, takes }).collect()
@@ -172,6 +178,8 @@ impl Settings {
             metrics_address: running.metrics_address.clone(),
             aux_address: running.aux_address.clone(),
             log_source_address: running.log_source_address.clone(),
+            console_address: running.console_address.clone(),
+            console_hosts: running.console_hosts.clone(),
             lease: running.lease.clone(),
             ..self
         };

@@ -170,6 +170,16 @@ fn the_originals_spellings_are_no_oddity() {
 }
 
 #[test]
+fn the_console_is_on_loopback_unless_it_is_moved_or_off() {
+    let address = |misc: Value| settings(json!({"global": {"misc": misc}})).console_address;
+    assert_eq!(address(json!({})).as_deref(), Some("127.0.0.1:8083"));
+    assert_eq!(address(json!({"console-addr": ":9"})).as_deref(), Some(":9"));
+    for off in [json!("off"), json!(false)] {
+        assert_eq!(address(json!({"console-addr": off})), None);
+    }
+}
+
+#[test]
 fn two_sources_that_differ_are_refused_with_both_names() {
     let entry = json!({
         "general": {"metricSourceType": "accesslog"}, "global": {"misc": {"metricSourceType": "prometheus"}},
@@ -224,6 +234,10 @@ fn each_value_that_cannot_work_is_named_by_path_and_remedy() {
             "module.global.misc.aux-addr: expected HOST:PORT or :PORT, such as :8081, got \"8081\"",
         ),
         (
+            json!({"global": {"misc": {"console-addr": "8083"}}}),
+            "module.global.misc.console-addr: expected HOST:PORT or :PORT, such as 127.0.0.1:8083, got \"8083\"",
+        ),
+        (
             json!({"global": {"log": {"logLevel": "loud"}}}),
             "module.global.log.logLevel: expected trace, debug, info, warn, error, fatal or panic, got \"loud\"",
         ),
@@ -263,7 +277,8 @@ fn all_different() -> Settings {
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
             "selfResourceRev": "r", "log": {"logLevel": "debug", "logRotate": true},
-            "misc": {"metrics-addr": ":1", "aux-addr": ":2", "logSourcePort": ":3", "enableLeaderElection": "on"},
+            "misc": {"metrics-addr": ":1", "aux-addr": ":2", "logSourcePort": ":3", "console-addr": ":4",
+                "console-hosts": "a, b", "enableLeaderElection": "on"},
         },
         "metric": {"prometheus": {"address": "http://p", "handlers": {"h": {"query": "x"}}}},
     }))

@@ -54,6 +54,15 @@ pub(super) fn listener(reader: &Reader<'_>, default: &str) -> Result<String, Set
     }
 }
 
+/// The same, or `off`.
+pub(super) fn listener_unless_off(reader: &Reader<'_>, default: &str) -> Result<Option<String>, SettingsError> {
+    match reader.name()?.as_deref() {
+        // In YAML an `off` without quotes may be a flag.
+        Some("off" | "false") => Ok(None),
+        _ => listener(reader, default).map(Some),
+    }
+}
+
 /// A log level.
 pub(super) fn log_level(reader: &Reader<'_>) -> Result<String, SettingsError> {
     let level = reader.name()?.unwrap_or_else(|| "info".to_owned());

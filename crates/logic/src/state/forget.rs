@@ -3,6 +3,7 @@
 //! any more, and is learned again by the next call.
 
 use super::State;
+use super::history::What;
 use crate::fence::completion::complete_called;
 use crate::ledger::host_of_evidence;
 use crate::types::Fence;
@@ -11,7 +12,7 @@ use crate::types::Fence;
 pub const ALL: &str = "*";
 
 impl State {
-    pub(super) fn forget_as_asked(&mut self, fence: &Fence) {
+    pub(super) fn forget_as_asked(&mut self, fence: &Fence, unix_seconds: i64) {
         let Some(asked) = &fence.forget else { return };
         let is_news = self.index.find_fence(&fence.id).is_some();
         let work = self.by_fence.entry(fence.id.clone()).or_default();
@@ -31,6 +32,7 @@ impl State {
         let keys: Vec<String> = keys.filter(is_asked).cloned().collect();
         for key in keys {
             self.ledger.expire(&fence.id, &key);
+            self.history.add(&fence.id, unix_seconds, What::Forgotten { key, asked: true });
         }
         self.dirty.insert(fence.id.clone());
     }

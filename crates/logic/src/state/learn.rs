@@ -144,6 +144,7 @@ impl State {
                 Recorded::New => {
                     self.learned.hosts += 1;
                     self.by_fence.entry(fence.clone()).or_default().pace.learned(now.monotonic);
+                    self.note_call(&fence, &host, &call, now.unix_seconds);
                     self.dirty.insert(fence);
                 }
                 Recorded::Known => self.learned.known += 1,

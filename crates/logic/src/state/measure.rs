@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::State;
+use super::history::What;
 use crate::fence::completion::complete_called;
 use crate::ledger::{Recorded, ToldOfFence, host_of_evidence};
 use crate::observation::authority;
@@ -54,6 +55,7 @@ impl State {
                 changed |= !unseen.is_empty();
                 for key in unseen {
                     self.ledger.expire(id, &key);
+                    self.history.add(id, now.unix_seconds, What::Forgotten { key, asked: false });
                 }
             }
             if changed {
@@ -81,6 +83,8 @@ impl State {
                     Recorded::New => {
                         self.learned.hosts += 1;
                         self.by_fence.entry(id.clone()).or_default().pace.learned(now.monotonic);
+                        let what = What::Measured { key, handler: handler.to_string() };
+                        self.history.add(id, now.unix_seconds, what);
                         new = true;
                     }
                     Recorded::Known => self.learned.known += 1,

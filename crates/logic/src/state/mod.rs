@@ -3,7 +3,8 @@
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
 //! as it is, `mode` for how far fences go, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
 //! for fences of a pod label, `reload` for settings that change; `forget` for what users want forgotten; `traffic` for what goes on
-//! through the global-sidecar; `census` for how many fences there are; `explain`, `analyze` and `savings` for those who ask.
+//! through the global-sidecar; `census` for how many fences there are; `explain`, `analyze` and `savings` for those who ask, `view`
+//! and `history` for those who look.
 
 mod affected;
 pub mod analyze;
@@ -11,6 +12,7 @@ pub mod census;
 mod change;
 pub mod explain;
 pub mod forget;
+pub mod history;
 mod interests;
 mod learn;
 mod measure;
@@ -24,11 +26,13 @@ pub mod savings;
 mod standing;
 mod takeover;
 pub mod traffic;
+pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use change::{Change, CountsByName, Event, Outcome, Word};
+use history::History;
 use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
@@ -82,6 +86,9 @@ pub struct State {
     pod_fences: PodFences,
     windows: Windows,
     delivery: Delivery,
+    history: History,
+    /// Fences that are different since somebody looked; nothing while nobody does.
+    news: Option<BTreeSet<ObjectRef>>,
 }
 
 /// What is going on with one fence.
@@ -154,6 +161,8 @@ impl State {
             pod_fences: PodFences::default(),
             windows: Windows::default(),
             delivery: Delivery::default(),
+            history: History::default(),
+            news: None,
         };
         (state, problems)
     }
@@ -236,14 +245,14 @@ impl State {
             Object::EndpointSlice(slice) => addresses.clone_from(&slice.addresses),
             Object::Fence(fence) => {
                 self.ledger.seed(&fence.id, &fence.status.metric_status);
-                self.forget_as_asked(fence);
+                self.forget_as_asked(fence, now.unix_seconds);
                 may_claim_callers = self.index.find_fence(&id).is_none_or(|known| known.spec != fence.spec);
             }
             _ => {}
         }
         let before = self.index.reach(kind, &id);
         let said = self.said_of_modes(kind, &id);
-        if !self.take_in(object, now.monotonic) {
+        if !self.take_in(object, now) {
             return;
         }
         self.heard(kind, &id);
@@ -273,7 +282,7 @@ impl State {
         }
         let before = self.index.reach(kind, id);
         let said = self.said_of_modes(kind, id);
-        self.take_out(kind, id, now.monotonic);
+        self.take_out(kind, id, now);
         self.heard(kind, id);
         self.hear_of_modes(kind, id, &said);
         if matches!(kind, Kind::Fence | Kind::Sidecar)
@@ -332,7 +341,7 @@ impl State {
                 }
                 match stored {
                     Some(object) if !deleted => {
-                        if self.take_in((*object).clone(), now.monotonic) {
+                        if self.take_in((*object).clone(), now) {
                             self.refresh_claim(object.kind(), &id);
                         }
                         self.is_known(&object)

@@ -4,11 +4,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::history::What;
 use super::{Change, State, Word};
 use crate::fence::delivery::LINGER;
 use crate::fence::sidecar::workload_labels;
 use crate::fence::switch::{EVERYTHING, Farewell, Form, Moment, farewell, inert_port, next_port};
-use crate::types::{Kind, Object, ObjectRef, Sidecar};
+use crate::types::{Kind, Now, Object, ObjectRef, Sidecar};
 
 /// How long it is remembered that a fence was deleted, while nothing else is known of it: its Sidecar may be heard of later.
 const REMEMBERED: Duration = Duration::from_secs(5);
@@ -63,10 +64,11 @@ impl Standing {
 
 impl State {
     /// Takes an object into the index, and with it the time at which istiod and the proxies have it. Tells whether anything is different.
-    pub(super) fn take_in(&mut self, object: Object, now: Duration) -> bool {
-        let change = match &object {
-            Object::Sidecar(sidecar) => self.difference(sidecar),
-            _ => Difference::default(),
+    pub(super) fn take_in(&mut self, object: Object, at: Now) -> bool {
+        let now = at.monotonic;
+        let (change, told) = match &object {
+            Object::Sidecar(sidecar) => (self.difference(sidecar), self.difference_told(sidecar)),
+            _ => (Difference::default(), None),
         };
         let (kind, id) = (object.kind(), object.id());
         let written = match &object {
@@ -77,6 +79,10 @@ impl State {
         let is_ours = matches!(&object, Object::Sidecar(sidecar) if sidecar.owner_uid.is_some());
         if !self.index.apply(object) {
             return false;
+        }
+        self.note_news(kind, &id);
+        if let Some(told) = told {
+            self.history.add(&id, at.unix_seconds, told);
         }
         let is_push = match kind {
             Kind::Sidecar => change.gains || change.loses,
@@ -112,7 +118,9 @@ impl State {
     }
 
     /// Takes an object out of the index.
-    pub(super) fn take_out(&mut self, kind: Kind, id: &ObjectRef, now: Duration) {
+    pub(super) fn take_out(&mut self, kind: Kind, id: &ObjectRef, at: Now) {
+        let now = at.monotonic;
+        self.note_news(kind, id);
         match kind {
             Kind::Fence => {
                 if let Some(fence) = self.index.find_fence(id) {
@@ -122,6 +130,9 @@ impl State {
             }
             Kind::Sidecar => {
                 let known = self.index.find_sidecar(id).filter(|sidecar| sidecar.owner_uid.is_some());
+                if known.is_some() {
+                    self.history.add(id, at.unix_seconds, What::SidecarGone);
+                }
                 let early =
                     known.filter(|sidecar| farewell(&Form::of(&sidecar.spec), &self.moment(id, now)) != Farewell::Go);
                 let removed = early.map(|sidecar| (Box::new(sidecar.clone()), now));

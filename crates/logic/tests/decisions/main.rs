@@ -13,6 +13,7 @@
 mod affected;
 mod auto_mode;
 mod churn;
+mod console;
 mod golden;
 mod invariants;
 mod mesh_hosts;

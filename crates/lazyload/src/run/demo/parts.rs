@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::metrics::Metrics;
 use crate::apply::folder::FolderWriter;
 use crate::ask;
+use crate::console::{self, Console};
 use crate::folder::{Folder, Keeping, Problem};
 use crate::forward::guard::Guard;
 use crate::forward::limits::Limits;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub forwarder: Option<SocketAddr>,
     /// Where the access-log server listens.
     pub access_log: SocketAddr,
+    /// Where the console is.
+    pub console: SocketAddr,
     lines_tx: mpsc::UnboundedSender<Line>,
     shutdown: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -114,7 +117,10 @@ pub fn start_controller(directory: &Path, shutdown: &CancellationToken) -> anyho
         }
     });
     let readiness = Readiness::default();
-    let engine = Engine::new(state, FolderWriter::new(folder.clone()), metrics, &readiness);
+    let (window, viewed) = console::window();
+    let console = Console::new(window, metrics.clone(), readiness.clone(), &[], shutdown.clone());
+    let (console, at) = serve_console(console)?;
+    let engine = Engine::new(state, FolderWriter::new(folder.clone()), metrics, &readiness).viewed_by(viewed);
     let engine = tokio::spawn(engine.run(events, calls, shutdown.clone()));
     Ok(Parts {
         mesh: Mesh::new(folder.clone()),
@@ -125,11 +131,23 @@ pub fn start_controller(directory: &Path, shutdown: &CancellationToken) -> anyho
         problems,
         forwarder: None,
         access_log,
+        console: at,
         lines_tx,
         shutdown: shutdown.clone(),
-        tasks: vec![logs, engine],
+        tasks: vec![logs, engine, console],
         watches,
     })
+}
+
+fn serve_console(console: Console) -> anyhow::Result<(JoinHandle<()>, SocketAddr)> {
+    let listener = bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let at = listener.local_addr()?;
+    let serving = tokio::spawn(async move {
+        if let Err(error) = console::serve(listener, console).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the console ended");
+        }
+    });
+    Ok((serving, at))
 }
 
 impl Parts {

@@ -29,6 +29,7 @@ pub async fn example(
     };
     paper.title("Yours to play with")?;
     paper.say(&format!("The folder {folder} is followed; what lazyload writes is in {folder}/generated."))?;
+    tell_of_the_console(paper, parts)?;
     paper.say("What the pods call is shown below, as their proxies log it. Try, in another terminal:")?;
     paper.command(&format!("curl {}/productpage", address("productpage")))?;
     paper.say("  visits the page again.")?;
@@ -66,6 +67,7 @@ pub async fn mesh(paper: &mut Paper, directory: &Path, shutdown: CancellationTok
     paper.title("The controller on your folder")?;
     paper.say(&format!("Follows {0}; writes only to {0}/generated.", directory.display()))?;
     paper.say(&format!("Takes access logs of a proxy (Envoy's gRPC access-log service) on {}.", parts.access_log))?;
+    tell_of_the_console(paper, &parts)?;
     for remark in &parts.remarks {
         paper.say(&format!("Note: {remark}"))?;
     }
@@ -73,6 +75,11 @@ pub async fn mesh(paper: &mut Paper, directory: &Path, shutdown: CancellationTok
     let followed = follow(paper, &mut parts, shutdown).await;
     parts.end().await?;
     followed
+}
+
+fn tell_of_the_console(paper: &mut Paper, parts: &Parts) -> anyhow::Result<()> {
+    paper.say(&format!("The console, a page for your browser, shows it live: http://{}/", parts.console))?;
+    Ok(())
 }
 
 async fn follow(paper: &mut Paper, parts: &mut Parts, shutdown: CancellationToken) -> anyhow::Result<()> {
