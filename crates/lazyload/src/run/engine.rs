@@ -195,6 +195,9 @@ impl<W: Writer> Engine<W> {
             self.on(Event::Counted(calls));
         }
         self.metrics.fallback(self.state.busiest(self.clock.now()), uncounted);
+        if self.leading {
+            self.state.tell_stuck();
+        }
         self.metrics.fences(&self.state.census());
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::State;
 use super::explain::Way;
+use super::notice::Notice;
 use crate::fence::completion::{complete_called, service_of_host};
 use crate::fence::switch::{EVERYTHING, Form};
 use crate::observation::Call;
@@ -19,6 +20,9 @@ const STUCK: Duration = Duration::from_secs(30);
 const LATELY: Duration = Duration::from_secs(60);
 /// Pairs of a fence and a host that are remembered; beyond that, half of them: those with the most calls.
 const MAX_PAIRS: usize = 4096;
+
+/// Hosts that one Event names.
+const NAMED: usize = 5;
 
 /// What was counted.
 #[derive(Debug, Default)]
@@ -36,6 +40,8 @@ struct Pair {
     last: Duration,
     /// The first call that was counted while the Sidecar had the route.
     beside_its_route_since: Option<Duration>,
+    /// It is stuck, and that was told.
+    is_told: bool,
 }
 
 impl Pair {
@@ -156,6 +162,33 @@ impl State {
         let mut busiest: Vec<Busy> = pairs.collect();
         sort(&mut busiest);
         busiest
+    }
+
+    /// Tells at their fences which hosts are stuck that were not when this was last asked.
+    pub fn tell_stuck(&mut self) {
+        let mut newly: BTreeMap<&ObjectRef, Vec<&str>> = BTreeMap::new();
+        for ((fence, host), pair) in &mut self.traffic.by_pair {
+            let is_stuck = pair.is_stuck();
+            if is_stuck && !pair.is_told {
+                newly.entry(fence).or_default().push(host);
+            }
+            pair.is_told = is_stuck;
+        }
+        for (id, hosts) in newly {
+            let Some(fence) = self.index.find_fence(id) else { continue };
+            let more = hosts.len().saturating_sub(NAMED);
+            let named = hosts.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            self.notices.push(Notice {
+                fence: id.clone(),
+                uid: fence.uid.clone(),
+                reason: "StuckOnFallback",
+                is_warning: true,
+                message: format!(
+                    "calls of {named}{more} go through the global-sidecar although the Sidecar has the route for long: lazyload top and lazyload explain say more"
+                ),
+            });
+        }
     }
 }
 
@@ -280,6 +313,26 @@ mod tests {
         count(&mut state, "b", 1, 402);
         count(&mut state, "b", 1, 410);
         assert_eq!(told(&mut state, 410), [(b, Way::Direct, false, 6, 3)], "the route is new");
+    }
+
+    #[test]
+    fn a_host_that_becomes_stuck_is_told_once_at_its_fence_and_again_when_it_is_stuck_anew() {
+        let mut state = state();
+        let told = |state: &mut State| {
+            state.tell_stuck();
+            state.take_notices().into_iter().map(|notice| (notice.reason, notice.message)).collect::<Vec<_>>()
+        };
+        count(&mut state, "b", 1, 100);
+        assert_eq!(told(&mut state), []);
+        count(&mut state, "b", 1, 130);
+        let [(reason, message)] = &told(&mut state)[..] else { panic!("told once") };
+        assert!(*reason == "StuckOnFallback" && message.contains("b.default.svc.cluster.local go"), "{message}");
+        count(&mut state, "b", 1, 131);
+        assert_eq!(told(&mut state), [], "it was told");
+        assert_eq!(state.busiest(at(400)).len(), 1);
+        assert_eq!(told(&mut state), [], "nobody calls it any more");
+        count(&mut state, "b", 1, 401);
+        assert_eq!(told(&mut state).len(), 1, "it is called again, beside the same route");
     }
 
     #[test]
