@@ -153,8 +153,9 @@ async fn a_user_finds_a_fence_sees_it_learn_and_reads_why_by_mouse_and_by_keyboa
     page.holds("document.querySelector('.canvas')?.drawing").await;
     page.keep("mesh-dark").await;
     page.resize(PHONE).await;
-    for hash in ["#/", "#/fences", "#/fence/default/productpage"] {
+    for (hash, text) in [PAGES[0], PAGES[1], ("#/fence/default/productpage", "What happened")] {
         page.read(&format!("location.hash = '{hash}'")).await;
+        page.says(text).await;
         page.holds("document.documentElement.scrollWidth <= innerWidth").await;
         page.keep(&format!("phone-{}", hash.trim_start_matches("#/").replace('/', "-"))).await;
     }
