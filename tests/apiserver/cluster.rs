@@ -172,6 +172,18 @@ impl Cluster {
             .await;
     }
 
+    /// The rights of a controller that is told by callers' own proxies, as they are rendered, instead of the sample's.
+    pub async fn grant_the_rights_for_caller_logs(&self) {
+        let case = "a_controller_that_callers_tell_what_they_call_may_write_envoy_filters";
+        let given = repository().join(format!("crates/logic/tests/boot/golden/{case}/given.yaml"));
+        let rendered = process::run(binary::lazyload(), &["render", "-f", &given.display().to_string()]).unwrap();
+        let is_role =
+            |object: &Value| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "lazyload.mesh-operator";
+        let mut role = documents(&rendered).into_iter().find(is_role).unwrap();
+        role["metadata"]["name"] = CONTROLLER_GROUP.into();
+        self.objects.apply(&role).await;
+    }
+
     /// What several controllers have besides, as it is rendered, in the namespace of the sample.
     pub async fn grant_the_rights_of_replicas(&self) {
         let given = repository()

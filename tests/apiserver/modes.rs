@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::DEADLINE;
 use super::cluster::Cluster;
 use super::controller::Controller;
-use super::proxy::send;
+use super::proxy::{send, send_own};
 use crate::support::binary;
 use crate::support::waiting::eventually;
 
@@ -106,5 +106,63 @@ async fn a_fence_is_observed_recommended_enforced_and_widened_and_nothing_that_i
     stands(&cluster, &controller, None, Some(&ALL)).await;
     let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
     assert_eq!(fence["spec"], spec, "nothing of the user's was edited");
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observed_fence_is_told_by_its_own_proxy_which_speaks_for_nobody_else() {
+    let Some(cluster) = Cluster::start("caller logs").await else { return };
+    let objects = &cluster.objects;
+    cluster.install_istio_crds(&["EnvoyFilter"]).await;
+    cluster.grant_the_rights_for_caller_logs().await;
+    for name in ["productpage", "other", "details", "reviews"] {
+        objects.service("default", name, json!({"app": name})).await;
+    }
+    // The test itself is the proxy: it comes from loopback.
+    objects.pod("default", "productpage", "127.0.0.1").await;
+    objects.pod("default", "other", "10.244.0.11").await;
+    let spec = json!({"enable": true, "workloadSelector": {"fromService": true}});
+    for name in ["productpage", "other"] {
+        objects.fence("default", name, spec.clone()).await;
+    }
+    objects.label("Service", "default", "productpage", MODE, Some("observe")).await;
+    let general = json!({"callerLogs": "on", "wormholePort": ["9080"]});
+    let mut controller = Controller::start(&cluster, &general);
+    controller.ready().await;
+    let filter = "lazyload-caller-log.productpage";
+    let found = || async { objects.find("EnvoyFilter", "default", filter).await.ok_or_else(|| controller.log()) };
+    let made = eventually("there is an EnvoyFilter", DEADLINE, found).await;
+    assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "ServiceFence");
+    assert_eq!(made["spec"]["workloadSelector"]["labels"], json!({"app": "productpage"}));
+    assert_eq!(objects.list("EnvoyFilter").await.len(), 1, "the other fence is enforced");
+
+    let _stream = send_own(&controller, &[("127.0.0.1", "details:9080"), ("10.244.0.11", "reviews:9080")]).await;
+    let learned = || async {
+        let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
+        let is_known = fence["status"]["domains"].get("details.default.svc.cluster.local").is_some();
+        anyhow::ensure!(is_known && fence["status"]["callerLog"] == filter, "{fence} {}", controller.log());
+        Ok(fence)
+    };
+    let fence = eventually("it has learned what it calls", DEADLINE, learned).await;
+    controller.counts("lazyload_accesslog_skipped{reason=\"not_its_own\"}", 1.0).await;
+    let forged = objects.find("ServiceFence", "default", "other").await.unwrap();
+    assert!(!fence.to_string().contains("reviews") && !forged.to_string().contains("reviews"), "{forged}");
+
+    // One that somebody deleted while no controller ran is put back by the next.
+    assert_eq!(controller.terminate().await, Some(0));
+    objects.delete("EnvoyFilter", "default", filter).await;
+    controller.start_again();
+    controller.ready().await;
+    let found = || async { objects.find("EnvoyFilter", "default", filter).await.ok_or_else(|| controller.log()) };
+    eventually("it is there again", DEADLINE, found).await;
+    objects.label("Service", "default", "productpage", MODE, Some("enforce")).await;
+    stands(&cluster, &controller, None, Some(&[DETAILS, "istio-system/*", "mesh-operator/*"])).await;
+    eventually("nothing of it is left", DEADLINE, || async {
+        let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
+        let left = objects.list("EnvoyFilter").await;
+        anyhow::ensure!(left.is_empty() && fence["status"].get("callerLog").is_none(), "{left:?} {}", controller.log());
+        Ok(())
+    })
+    .await;
     assert_eq!(controller.terminate().await, Some(0));
 }

@@ -71,6 +71,27 @@ pub async fn send(controller: &Controller, requests: &[Request<'_>]) -> Stream {
     stream
 }
 
+/// Sends, as the proxy beside productpage does that tells what productpage calls.
+pub async fn send_own(controller: &Controller, requests: &[Request<'_>]) -> Stream {
+    let mut stream = Stream::open(controller.log_source()).await.unwrap();
+    let own = |(caller, authority): &Request<'_>| {
+        let mut entry = entry(caller, authority);
+        if let Some(common) = &mut entry.common_properties {
+            common.upstream_cluster = "outbound|9080||somewhere.default.svc.cluster.local".to_owned();
+        }
+        entry
+    };
+    let id = "sidecar~10.244.0.10~productpage-v1-6b746f74dc-vkfr7.default~default.svc.cluster.local";
+    let node = core::Node { id: id.to_owned(), ..core::Node::default() };
+    let identifier = Identifier { node: Some(node), log_name: "lazyload_caller".to_owned() };
+    let entries = HttpAccessLogEntries { log_entry: requests.iter().map(own).collect() };
+    let log_entries = Some(LogEntries::HttpLogs(entries));
+    let message = service::StreamAccessLogsMessage { identifier: Some(identifier), log_entries };
+    stream.sent_before = true;
+    stream.messages.send(message).await.unwrap();
+    stream
+}
+
 /// Opens a stream as another replica would, and returns how it ends.
 pub async fn relay(log_source: String) -> Result<(), tonic::Status> {
     let mut client = AccessLogServiceClient::connect(log_source).await.unwrap();

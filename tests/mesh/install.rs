@@ -31,7 +31,16 @@ impl<'a> Installation<'a> {
     /// # Panics
     /// As [`Installation::new`].
     pub async fn with(testbed: &'a Testbed, switching: &str) -> Self {
-        let general = format!("      general:\n        switching: {switching}\n");
+        Self::with_general(testbed, &[("switching", switching)]).await
+    }
+
+    /// The same with settings of `general`.
+    ///
+    /// # Panics
+    /// As [`Installation::new`].
+    pub async fn with_general(testbed: &'a Testbed, settings: &[(&str, &str)]) -> Self {
+        let lines: String = settings.iter().map(|(key, value)| format!("        {key}: {value}\n")).collect();
+        let general = format!("      general:\n{lines}");
         Self::of(testbed, &sample().replacen("      general:\n", &general, 1)).await
     }
 

@@ -26,6 +26,14 @@ pub const FORGET_ANNOTATION: &str = "lazyload.slime.io/forget";
 pub const MODE_LABEL: &str = "lazyload.slime.io/mode";
 /// Label on a Namespace, `"on"`: no fence in it has a Sidecar for now; on the namespace of the controller, no fence of the mesh.
 pub const BREAK_GLASS_LABEL: &str = "lazyload.slime.io/break-glass";
+/// Name of the EnvoyFilters, before a dot and the fence's name, by which the proxies of a fence's pods tell what they call; and of the cluster in it.
+pub const CALLER_LOG: &str = "lazyload-caller-log";
+/// Label of these EnvoyFilters.
+pub const CALLER_LOG_LABEL: &str = "lazyload.slime.io/caller-log";
+/// Name of the log that such a proxy sends: who sends it speaks for itself alone.
+pub const CALLER_LOG_NAME: &str = "lazyload_caller";
+/// API version in which EnvoyFilters are written.
+pub const ENVOY_FILTER_API_VERSION: &str = "networking.istio.io/v1alpha3";
 /// Istio's revision label.
 pub const REVISION_LABEL: &str = "istio.io/rev";
 

@@ -135,7 +135,10 @@ pub struct ServiceFenceStatus {
     pub visitor: BTreeMap<String, bool>,
     /// How far the fence goes: `observe`, `recommend` or, for now, `break-glass`. Absent: all the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
+    pub mode: Option<Box<str>>,
+    /// The EnvoyFilter by which the proxies of its pods tell what they call, without being rerouted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_log: Option<Box<str>>,
     /// How the fence is doing, one entry for each type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::condition::conditions")]

@@ -29,7 +29,20 @@ pub fn body(change: &Change) -> Option<Value> {
         Change::AdoptSidecar { id, owner_uid, labels, spec, uid } => {
             Some(sidecar(id, Some(owner_uid), labels, spec, Some(uid)))
         }
-        Change::DeleteFence { .. } | Change::DeleteSidecar { .. } => None,
+        Change::ApplyCallerLog { id, name, owner_uid, labels, spec } => {
+            let ours = [(names::CALLER_LOG_LABEL, "true"), (names::PART_OF_LABEL, names::PART_OF)];
+            let ours = ours.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let labels: Labels = labels.clone().into_iter().chain(ours).collect();
+            Some(json!({
+                "apiVersion": names::ENVOY_FILTER_API_VERSION,
+                "kind": "EnvoyFilter",
+                "metadata": {
+                    "namespace": &*id.namespace, "name": name, "labels": labels, "ownerReferences": [owner(id, owner_uid)],
+                },
+                "spec": spec,
+            }))
+        }
+        Change::DeleteFence { .. } | Change::DeleteSidecar { .. } | Change::RemoveCallerLog { .. } => None,
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Peer {
     GlobalSidecar,
     /// A controller of the same account: another replica.
     Replica,
+    /// The proxy of some workload, which speaks for that one alone.
+    Workload,
 }
 
 /// Whose access logs are believed.
@@ -26,6 +28,8 @@ pub enum Peer {
 pub struct Believed {
     /// Namespaces with a global-sidecar.
     namespaces: Vec<String>,
+    /// Workloads may tell what they call themselves.
+    workloads: bool,
 }
 
 impl Believed {
@@ -36,7 +40,7 @@ impl Believed {
             GlobalSidecarMode::Cluster => vec![settings.global_sidecar_namespace().to_owned()],
             GlobalSidecarMode::Namespace => settings.namespaces.clone(),
         };
-        Self { namespaces }
+        Self { namespaces, workloads: settings.caller_logs.is_some() }
     }
 
     /// Who somebody is whose certificate, which the mesh's authorities have signed, has this SPIFFE URI; `None` if he is nobody to be believed.
@@ -48,10 +52,12 @@ impl Believed {
         }
         let (theirs, ours) = (trust_domain(uri)?, trust_domain(own)?);
         let it = identity::parse(uri)?;
-        let believed = theirs == ours
-            && it.account == names::GLOBAL_SIDECAR
-            && self.namespaces.iter().any(|namespace| namespace == it.namespace);
-        believed.then_some(Peer::GlobalSidecar)
+        if theirs != ours {
+            return None;
+        }
+        let serves =
+            it.account == names::GLOBAL_SIDECAR && self.namespaces.iter().any(|namespace| namespace == it.namespace);
+        if serves { Some(Peer::GlobalSidecar) } else { self.workloads.then_some(Peer::Workload) }
     }
 }
 
@@ -97,6 +103,19 @@ mod tests {
             "https://cluster.local/ns/mesh-operator/sa/global-sidecar",
             "",
         ] {
+            assert_eq!(peer(uri), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn where_callers_tell_what_they_call_every_workload_of_the_mesh_may_speak_for_itself() {
+        let believed = believed(&json!({"general": {"callerLogs": "on"}}));
+        let peer = |uri: &str| believed.peer(uri, OWN);
+        assert_eq!(peer("spiffe://cluster.local/ns/default/sa/web"), Some(Peer::Workload));
+        assert_eq!(peer("spiffe://cluster.local/ns/default/sa/global-sidecar"), Some(Peer::Workload));
+        assert_eq!(peer("spiffe://cluster.local/ns/mesh-operator/sa/global-sidecar"), Some(Peer::GlobalSidecar));
+        assert_eq!(peer(OWN), Some(Peer::Replica));
+        for uri in ["spiffe://other.mesh/ns/default/sa/web", "spiffe://cluster.local/web", ""] {
             assert_eq!(peer(uri), None, "{uri}");
         }
     }

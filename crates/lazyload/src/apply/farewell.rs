@@ -12,6 +12,7 @@ use lazyload_logic::fence::switch::{Farewell, Form, Moment, farewell, inert_port
 use lazyload_logic::operator::Scope;
 use serde_json::json;
 
+use super::caller_logs::remove_caller_logs;
 use super::gone::is_gone;
 
 /// Sidecars that are held at once; one may be a megabyte.
@@ -25,8 +26,12 @@ pub async fn widen_sidecars(client: &Client, scope: &Scope) -> kube::Result<usiz
     each(client, scope, widen).await
 }
 
-/// Removes the Sidecars of fences; returns how many.
+/// Removes the Sidecars of fences, and what has their proxies tell what they call; returns how many Sidecars.
 pub async fn remove_sidecars(client: &Client, scope: &Scope) -> kube::Result<usize> {
+    let silenced = remove_caller_logs(client, scope).await?;
+    if silenced > 0 {
+        tracing::info!(silenced, "EnvoyFilters by which proxies told what they call are removed");
+    }
     each(client, scope, remove).await
 }
 

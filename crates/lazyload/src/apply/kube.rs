@@ -16,6 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 
 use super::Writer;
+use super::caller_logs::{envoy_filters, remove_caller_log};
 use super::events::EventSender;
 use super::gone::is_gone;
 
@@ -106,6 +107,16 @@ impl KubeWriter {
             }
             (Change::DeleteSidecar { uid, .. }, _) => {
                 self.delete::<Sidecar>(id, uid).await.map_err(refused)?;
+                None
+            }
+            (Change::ApplyCallerLog { name, .. }, Some(body)) => {
+                let params = PatchParams::apply(names::FIELD_MANAGER).force();
+                let api = envoy_filters(&self.client, Some(&id.namespace));
+                api.patch(name, &params, &Patch::Apply(&body)).await.map_err(refused)?;
+                None
+            }
+            (Change::RemoveCallerLog { name, .. }, _) => {
+                remove_caller_log(&envoy_filters(&self.client, Some(&id.namespace)), name).await.map_err(refused)?;
                 None
             }
             (_, None) => None,

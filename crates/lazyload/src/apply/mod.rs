@@ -3,6 +3,7 @@
 //! Next: `kube` for the real thing, `boot` for what the operator does, `farewell` for the end of Sidecars, `folder` for the cluster in a folder.
 
 pub mod boot;
+mod caller_logs;
 mod events;
 pub mod farewell;
 pub mod folder;

@@ -78,7 +78,8 @@ impl Store {
             (Change::AdoptSidecar { .. }, Some(_)) => Err(FolderError::Users { change: change.name(), id: id.clone() }),
             (Change::DeleteFence { uid, .. }, _) => self.delete(change.name(), Kind::Fence, id, uid),
             (Change::DeleteSidecar { uid, .. }, _) => self.delete(change.name(), Kind::Sidecar, id, uid),
-            (_, None) => Ok(None),
+            // Nobody's proxy reads a folder.
+            (Change::ApplyCallerLog { .. } | Change::RemoveCallerLog { .. }, _) | (_, None) => Ok(None),
         }
     }
 

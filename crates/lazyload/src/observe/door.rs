@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
+use lazyload_logic::observation::identity;
 use lazyload_logic::settings::LogSecurity;
 use lazyload_logic::trust::{Believed, Peer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -99,13 +100,18 @@ impl Refused {
 }
 
 /// What is known of who is at the other end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Met {
     /// Its address.
     pub(super) address: IpAddr,
     /// Who it is by its certificate; `None`: it spoke plaintext.
     pub(super) peer: Option<Peer>,
+    /// The account that the certificate names.
+    pub(super) account: Option<Account>,
 }
+
+/// An account by its certificate.
+pub(super) type Account = lazyload_logic::observation::Identity<Box<str>>;
 
 /// A connection that was let in.
 pub(super) struct Connection {
@@ -171,10 +177,11 @@ impl Hall {
             let asked = tokio::time::timeout(PATIENCE, door.ask(stream, address)).await;
             let refused = match asked.unwrap_or(Err(Refused::TooSlow)) {
                 Ok(None) => return None,
-                Ok(Some((stream, peer))) => {
+                Ok(Some((stream, known))) => {
+                    let (peer, account) = known.unzip();
                     let permit = if peer.is_none() { in_plaintext.try_acquire_owned().ok() } else { None };
                     if peer.is_some() || permit.is_some() {
-                        let met = Met { address, peer };
+                        let met = Met { address, peer, account: account.flatten() };
                         return Some(Connection { stream, met, _place: place, _in_plaintext: permit });
                     }
                     Refused::TooMany
@@ -189,7 +196,7 @@ impl Hall {
 }
 
 /// What is read from and written to, and who is at its other end.
-type Asked = (Either<TcpStream, Box<TlsStream<TcpStream>>>, Option<Peer>);
+type Asked = (Either<TcpStream, Box<TlsStream<TcpStream>>>, Option<(Peer, Option<Account>)>);
 
 impl Door {
     /// Who it is. `None`: it has gone without a word.
@@ -221,13 +228,13 @@ impl Door {
         came.ok()?.ok()?.clone()
     }
 
-    fn peer(&self, stream: &TlsStream<TcpStream>, identity: &Identity) -> Option<Peer> {
+    fn peer(&self, stream: &TlsStream<TcpStream>, identity: &Identity) -> Option<(Peer, Option<Account>)> {
         let uri = stream.get_ref().1.peer_certificates()?.first().and_then(uri_of)?;
         let peer = self.believed.borrow().peer(&uri, &identity.uri);
         if peer.is_none() {
             tracing::debug!(uri, "a certificate of the mesh that is nobody's whose logs are believed");
         }
-        peer
+        Some((peer?, identity::parse(&uri).map(|account| account.to_owned())))
     }
 }
 
@@ -235,7 +242,7 @@ impl Connected for Connection {
     type ConnectInfo = Met;
 
     fn connect_info(&self) -> Met {
-        self.met
+        self.met.clone()
     }
 }
 

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use lazyload_logic::observation::{Call, Identity, Pair, Skipped, pair_of};
+use lazyload_logic::observation::{Call, Entry, Identity, Pair, Skipped, own_pair_of, pair_of};
+use lazyload_logic::trust::Peer;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::counters::{Counters, Tally};
+use super::door::Met;
 use super::fields::Malformed;
 use super::on_the_way::unix_time;
 use super::relay::Relay;
 use super::scan::{Bad, Scanned, scan};
 use super::seen::{Limits, Seen};
-use super::sender::is_other_proxy;
+use super::sender::{is_callers, is_other_proxy};
 
 /// Most new pairs that one message is trusted to tell; more are counted as overflow.
 const MAX_PAIRS: usize = 4096;
@@ -30,9 +32,21 @@ pub(super) struct Intake {
     seen: Seen,
     calls: mpsc::Sender<Vec<Call>>,
     counters: Arc<Counters>,
-    /// The stream is another proxy's: its first message said so.
-    other_proxy: bool,
+    teller: Teller,
+    /// Who is at the other end.
+    met: Option<Arc<Met>>,
     from: From,
+}
+
+/// Whose calls a stream tells, as its first message says; and the certificate, where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Teller {
+    /// A global-sidecar's proxy: those of its callers.
+    GlobalSidecar,
+    /// A workload's own proxy: its own, and nobody else's.
+    Itself,
+    /// Another proxy: nobody's.
+    Nobody,
 }
 
 /// Whose a stream is.
@@ -55,18 +69,41 @@ struct Told<'a> {
     began: &'a [u8],
 }
 
+impl Teller {
+    /// Who called whom, as an entry tells of those whose calls it may tell.
+    fn pair_of<'a>(self, entry: &Entry<'a>, met: Option<&'a Met>) -> Result<Pair<'a>, Skipped> {
+        match (self, met) {
+            (Self::GlobalSidecar, _) => pair_of(entry),
+            (Self::Itself, Some(met)) => {
+                let account = met.account.as_ref();
+                let account = account.map(|it| Identity { namespace: &*it.namespace, account: &*it.account });
+                own_pair_of(entry, met.address, account)
+            }
+            (Self::Itself | Self::Nobody, _) => Err(Skipped::OtherProxy),
+        }
+    }
+}
+
 impl Intake {
     /// For a stream that begins now.
     pub(super) fn new(calls: mpsc::Sender<Vec<Call>>, counters: Arc<Counters>, limits: Limits, now: Instant) -> Self {
-        let seen = Seen::new(limits, now).counting(Some(counters.busy.clone()));
-        Self { seen, calls, counters, other_proxy: false, from: From::Proxy(None) }
+        let mut seen = Seen::new(limits, now);
+        seen.count(Some(counters.busy.clone()));
+        Self { seen, calls, counters, teller: Teller::GlobalSidecar, met: None, from: From::Proxy(None) }
+    }
+
+    /// The same for a stream of whom we have met.
+    pub(super) fn met(self, met: Option<Met>) -> Self {
+        let is_workload = met.as_ref().is_some_and(|met| met.peer == Some(Peer::Workload));
+        let teller = if is_workload { Teller::Nobody } else { self.teller };
+        Self { met: met.map(Arc::new), teller, ..self }
     }
 
     /// The same for a stream that may be another's.
-    pub(super) fn of(self, from: From) -> Self {
+    pub(super) fn of(mut self, from: From) -> Self {
         // What another replica tells it has counted itself.
-        let busy = matches!(from, From::Proxy(_)).then(|| self.counters.busy.clone());
-        Self { from, seen: self.seen.counting(busy), ..self }
+        self.seen.count(matches!(from, From::Proxy(_)).then(|| self.counters.busy.clone()));
+        Self { from, ..self }
     }
 
     /// Nothing came for a while: what was counted is told.
@@ -80,12 +117,13 @@ impl Intake {
     /// The receiver has ended.
     pub(super) fn take(&mut self, message: &[u8], now: Instant) -> Result<(), ReceiverGone> {
         self.seen.turn(now);
-        self.other_proxy |= is_other_proxy(message);
+        self.listen(message);
+        let met = self.met.clone();
         let mut tally = Tally::default();
         let mut fresh = Fresh::default();
         for scanned in scan(message) {
             match scanned {
-                Ok(scanned) => self.judge(&scanned, &mut fresh, &mut tally),
+                Ok(scanned) => self.judge(&scanned, met.as_deref(), &mut fresh, &mut tally),
                 Err(Bad::Entry) => {
                     tally.entries += 1;
                     tally.skip(Skipped::EntryMalformed);
@@ -105,9 +143,20 @@ impl Intake {
         passed
     }
 
-    fn judge<'a>(&mut self, scanned: &Scanned<'a>, fresh: &mut Fresh<'a>, tally: &mut Tally) {
+    /// Who says that it speaks for itself does so from then on.
+    fn listen(&mut self, message: &[u8]) {
+        if is_callers(message) && self.met.is_some() && matches!(self.from, From::Proxy(_)) {
+            self.teller = Teller::Itself;
+            // What is counted is what passes a global-sidecar.
+            self.seen.count(None);
+        } else if self.teller == Teller::GlobalSidecar && is_other_proxy(message) {
+            self.teller = Teller::Nobody;
+        }
+    }
+
+    fn judge<'a>(&mut self, scanned: &Scanned<'a>, met: Option<&'a Met>, fresh: &mut Fresh<'a>, tally: &mut Tally) {
         tally.entries += 1;
-        if self.other_proxy {
+        if self.teller == Teller::Nobody {
             return tally.skip(Skipped::OtherProxy);
         }
         if self.seen.absorb_same(&scanned.said) {
@@ -115,7 +164,7 @@ impl Intake {
             return;
         }
         let entry = scanned.said.entry().map_err(|Malformed| Skipped::EntryMalformed);
-        let (entry, pair) = match entry.and_then(|entry| Ok((entry, pair_of(&entry)?))) {
+        let (entry, pair) = match entry.and_then(|entry| Ok((entry, self.teller.pair_of(&entry, met)?))) {
             Ok(judged) => judged,
             Err(reason) => return tally.skip(reason),
         };
@@ -162,7 +211,8 @@ impl Intake {
         }
         place.send(calls);
         tally.passed += amount;
-        if let Some(began) = began {
+        // Who tells of himself does so once a second: that is no part of the time to direct.
+        if let Some(began) = began.filter(|_| self.teller == Teller::GlobalSidecar) {
             self.counters.on_the_way.since(began);
         }
         Ok(())
@@ -337,6 +387,63 @@ mod tests {
         intake.take(&mk_stream_message(None, vec![mk_entry(None, |_| ())]), start).unwrap();
         assert!(calls.try_recv().is_err());
         assert_eq!(counters.skipped(Skipped::OtherProxy), 2, "Envoy names itself in the first message only");
+    }
+
+    const OWN: &str = "sidecar~172.17.0.11~productpage-v1-6b746f74dc-vkfr7.default~default.svc.cluster.local";
+
+    fn met(peer: Option<Peer>) -> Met {
+        let account = Identity { namespace: "default".into(), account: "web".into() };
+        Met { address: "172.17.0.11".parse().unwrap(), peer, account: peer.map(|_| account) }
+    }
+
+    /// The first message of a workload's own proxy.
+    fn mk_own_message(entries: Vec<wire::HttpEntry>) -> Vec<u8> {
+        let message = mk_stream_message(Some(OWN), entries);
+        let mut message = wire::StreamAccessLogsMessage::decode(message.as_slice()).unwrap();
+        message.identifier.as_mut().unwrap().log_name = b"lazyload_caller".to_vec();
+        message.encode_to_vec()
+    }
+
+    /// An outbound entry that claims to be of a call from this address.
+    fn mk_own_entry(from: &str) -> wire::HttpEntry {
+        let entry = mk(&[(from, "details")]);
+        let entry = wire::StreamAccessLogsMessage::decode(entry.as_slice()).unwrap();
+        let mut entry = entry.http_logs.unwrap().log_entry.remove(0);
+        let outbound = "outbound|9080||details.default.svc.cluster.local";
+        entry.common_properties.as_mut().unwrap().upstream_cluster = outbound.into();
+        entry
+    }
+
+    #[test]
+    fn a_workloads_own_proxy_speaks_for_itself_alone_and_what_it_forges_is_counted() {
+        for peer in [None, Some(Peer::Workload)] {
+            let (intake, mut calls, counters, start) = mk_intake(8);
+            let mut intake = intake.of(From::Proxy(None)).met(Some(met(peer)));
+            let forged = mk_own_entry("172.17.0.99");
+            let inbound = mk_entry(None, |_| ());
+            intake.take(&mk_own_message(vec![mk_own_entry("172.17.0.11"), forged, inbound]), start).unwrap();
+            let told_calls = calls.try_recv().unwrap();
+            assert_eq!(told(&told_calls), ["172.17.0.11 details 1"]);
+            let account = told_calls[0].peer.as_ref();
+            assert_eq!(account.is_some_and(|account| account.is("default", "web")), peer.is_some());
+            assert_eq!(counters.skipped(Skipped::NotItsOwn), 1);
+            assert_eq!(counters.skipped(Skipped::NotOutbound), 1);
+            assert!(calls.try_recv().is_err());
+            drop(intake);
+            assert!(counters.busy.take().0.is_empty(), "what is direct does not pass the global-sidecar");
+        }
+    }
+
+    #[test]
+    fn a_workload_that_does_not_speak_of_itself_is_not_believed_about_anybody() {
+        let (intake, mut calls, counters, start) = mk_intake(8);
+        let mut intake = intake.of(From::Proxy(None)).met(Some(met(Some(Peer::Workload))));
+        let node = "sidecar~172.17.0.10~global-sidecar-7dd48b65c8-gc7g4.mesh-operator~mesh-operator.svc.cluster.local";
+        for node in [Some(node), None] {
+            intake.take(&mk_stream_message(node, vec![mk_entry(None, |_| ())]), start).unwrap();
+        }
+        assert!(calls.try_recv().is_err());
+        assert_eq!(counters.skipped(Skipped::OtherProxy), 2);
     }
 
     #[test]

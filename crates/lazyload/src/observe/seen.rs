@@ -126,9 +126,8 @@ impl Seen {
     }
 
     /// Tells how often pairs were seen.
-    pub(super) fn counting(mut self, busy: Option<Arc<Busy>>) -> Self {
+    pub(super) fn count(&mut self, busy: Option<Arc<Busy>>) {
         self.busy = busy;
-        self
     }
 
     /// Forgets what is old.
@@ -311,8 +310,8 @@ mod tests {
     fn how_often_a_pair_was_seen_is_told_once_it_is_forgotten_or_the_stream_ends() {
         let busy = Arc::new(Busy::default());
         let told = || busy.take().0.into_iter().map(|call| (call.authority, call.count)).collect::<Vec<_>>();
-        let (seen, start) = mk_seen(10, 1000);
-        let mut seen = seen.counting(Some(busy.clone()));
+        let (mut seen, start) = mk_seen(10, 1000);
+        seen.count(Some(busy.clone()));
         seen.put(CALLER, "details", start);
         assert!(seen.has(CALLER, "details") && seen.has(CALLER, "details"));
         seen.turn(after(start, 1000));
@@ -327,8 +326,8 @@ mod tests {
     #[test]
     fn the_same_bytes_are_absorbed_as_long_as_their_pair_is_remembered_and_counted_for_it() {
         let busy = Arc::new(Busy::default());
-        let (seen, start) = mk_seen(10, 1000);
-        let mut seen = seen.counting(Some(busy.clone()));
+        let (mut seen, start) = mk_seen(10, 1000);
+        seen.count(Some(busy.clone()));
         let said = Said { caller: SaidCaller::Socket(b"172.17.0.11"), authority: b"details:80", ..Said::default() };
         let pair = mk_pair(CALLER, None, "details");
         assert!(!seen.absorb_same(&said) && !seen.absorb(&pair, &said));

@@ -1,14 +1,14 @@
-//! Whose log a stream is: Envoy names its node in the first message.
+//! Whose log a stream is, and which: Envoy names its node and the log in the first message.
 //!
-//! | message                                         | field        | number |
-//! |-------------------------------------------------|--------------|--------|
-//! | `service.accesslog.v3.StreamAccessLogsMessage`  | `identifier` | 1      |
-//! | `…Identifier`                                   | `node`       | 1      |
-//! | `config.core.v3.Node`                           | `id`         | 1      |
+//! | message                                         | field              | number |
+//! |-------------------------------------------------|--------------------|--------|
+//! | `service.accesslog.v3.StreamAccessLogsMessage`  | `identifier`       | 1      |
+//! | `…Identifier`                                   | `node`, `log_name` | 1, 2   |
+//! | `config.core.v3.Node`                           | `id`               | 1      |
 
 use lazyload_api::names;
 
-use super::fields::Fields;
+use super::fields::{Fields, Value};
 
 /// Whether a message names a proxy of Istio's that is not a global-sidecar's: `sidecar~IP~POD.NAMESPACE~DOMAIN` where the pod is not
 /// one of the Deployment `global-sidecar`. A log of such a proxy may be sent here by mistake; its inbound entries are of calls that
@@ -18,6 +18,13 @@ pub(super) fn is_other_proxy(message: &[u8]) -> bool {
         let rest = pod.strip_prefix(names::GLOBAL_SIDECAR);
         !rest.is_some_and(|rest| rest.starts_with(['-', '.']))
     })
+}
+
+/// Whether a message names the log by which a workload's own proxy tells what it calls.
+pub(super) fn is_callers(message: &[u8]) -> bool {
+    let Some(identifier) = embedded(message) else { return false };
+    let named = |field| matches!(field, Ok((2, Value::Bytes(name))) if name == names::CALLER_LOG_NAME.as_bytes());
+    Fields::new(identifier).any(named)
 }
 
 /// Every message but the first begins with its entries: it costs one step.
@@ -70,6 +77,17 @@ mod tests {
         ] {
             assert!(is_other(Some(node)), "{node}");
         }
+    }
+
+    #[test]
+    fn the_log_of_a_caller_is_known_by_its_name() {
+        for (name, expected) in [("lazyload_caller", true), ("http_envoy_accesslog", false), ("", false)] {
+            let node = Node { id: "sidecar~a~b~c".to_owned(), ..Default::default() };
+            let identifier = stream_access_logs_message::Identifier { node: Some(node), log_name: name.to_owned() };
+            let message = StreamAccessLogsMessage { identifier: Some(identifier), log_entries: None };
+            assert_eq!(is_callers(&message.encode_to_vec()), expected, "{name}");
+        }
+        assert!(!is_callers(b"") && !is_callers(&[0x0a, 0x7f]));
     }
 
     #[test]

@@ -166,8 +166,8 @@ impl ClientStreamingService<Bytes> for AccessLogService {
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let service = self.clone();
         Box::pin(async move {
-            let met = request.extensions().get::<Met>().copied();
-            let from = service.origin(&request, met)?;
+            let met = request.extensions().get::<Met>().cloned();
+            let from = service.origin(&request, met.as_ref())?;
             service.read(request.into_inner(), from, met).await
         })
     }
@@ -175,7 +175,7 @@ impl ClientStreamingService<Bytes> for AccessLogService {
 
 impl AccessLogService {
     /// Whose a stream is. Who says that it is another replica's must be at the address of one, and a certificate must say the same.
-    fn origin(&self, request: &Request<Streaming<Bytes>>, met: Option<Met>) -> Result<From, Status> {
+    fn origin(&self, request: &Request<Streaming<Bytes>>, met: Option<&Met>) -> Result<From, Status> {
         let peer = met.and_then(|met| met.peer);
         let relayed = request.metadata().contains_key(RELAYED);
         if !relayed && peer != Some(Peer::Replica) {
@@ -183,7 +183,7 @@ impl AccessLogService {
         }
         let address = met.map(|met| met.address);
         let is_replica = self.relay.as_ref().is_some_and(|relay| relay.is_peer(address));
-        if relayed && is_replica && peer != Some(Peer::GlobalSidecar) {
+        if relayed && is_replica && !matches!(peer, Some(Peer::GlobalSidecar | Peer::Workload)) {
             return Ok(From::Replica);
         }
         self.counters.relay_refused.fetch_add(1, Relaxed);
@@ -198,9 +198,9 @@ impl AccessLogService {
         from: From,
         met: Option<Met>,
     ) -> Result<Response<Bytes>, Status> {
-        let secured = met.is_some_and(|met| met.peer.is_some());
+        let secured = met.as_ref().is_some_and(|met| met.peer.is_some());
         let of_all = if secured { &self.secured } else { &self.places };
-        let of_one = met.and_then(|met| self.of_one.take(met.address));
+        let of_one = met.as_ref().and_then(|met| self.of_one.take(met.address));
         let (Ok(_of_all), Some(_of_one)) = (of_all.try_acquire(), of_one) else {
             self.counters.streams_refused.fetch_add(1, Relaxed);
             return Err(Status::resource_exhausted("too many access-log streams"));
@@ -208,7 +208,7 @@ impl AccessLogService {
         // Streams of proxies alone are counted: whether there is any is worth an alert.
         let _open = matches!(from, From::Proxy(_)).then(|| self.counters.stream(secured));
         let intake = Intake::new(self.calls, self.counters.clone(), self.limits, Instant::now());
-        let mut intake = intake.of(from);
+        let mut intake = intake.of(from).met(met);
         loop {
             let message = tokio::select! {
                 message = messages.message() => message,

@@ -267,7 +267,11 @@ impl<W> Engine<W> {
                 self.journeys.remove(id);
                 None
             }
-            Change::CreateFence { .. } | Change::WriteStatus { .. } | Change::AdoptSidecar { .. } => None,
+            Change::CreateFence { .. }
+            | Change::WriteStatus { .. }
+            | Change::AdoptSidecar { .. }
+            | Change::ApplyCallerLog { .. }
+            | Change::RemoveCallerLog { .. } => None,
         }
     }
 }

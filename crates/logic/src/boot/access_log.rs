@@ -6,14 +6,23 @@ use serde_json::{Value, json};
 use super::meta::{metadata, set};
 use super::place::Place;
 use super::{FilterNames, Installation};
-use crate::settings::LogSecurity;
+use crate::settings::{LogSecurity, Settings};
+use crate::types::Labels;
 
+/// Envoy's name of the filter that speaks HTTP.
+const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 /// The static cluster by which Istio's bootstrap reaches the agent beside the proxy.
 const ISTIO_AGENT: &str = "sds-grpc";
 
 /// What is added to the proxy's bootstrap: a cluster that is the controller's access-log service.
 pub(super) fn bootstrap(installation: &Installation) -> String {
-    let settings = &installation.settings;
+    let cluster = cluster(&installation.settings, &installation.namespace, installation.controller.log_source_port);
+    // Indented: people read it in the ConfigMap.
+    format!("{:#}\n", json!({"static_resources": {"clusters": [cluster]}}))
+}
+
+/// The cluster that is the access-log service of the controller in this namespace, on this port of its Service.
+fn cluster(settings: &Settings, namespace: &str, port: u16) -> Value {
     let address = format!("{}.{}", settings.module_name, settings.slime_namespace);
     let http2 = json!({
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -31,20 +40,19 @@ pub(super) fn bootstrap(installation: &Installation) -> String {
         "load_assignment": {
             "cluster_name": names::ACCESS_LOG_SOURCE,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
-                "address": address, "port_value": installation.controller.log_source_port,
+                "address": address, "port_value": port,
             }}}}]}],
         },
     });
     if settings.log_security != LogSecurity::Off {
-        set(&mut cluster, "transport_socket", mutual_tls(installation));
+        set(&mut cluster, "transport_socket", mutual_tls(settings, namespace));
     }
-    // Indented: people read it in the ConfigMap.
-    format!("{:#}\n", json!({"static_resources": {"clusters": [cluster]}}))
+    cluster
 }
 
 /// The proxy shows the certificate that it has from Istio, and talks to the controller's identity alone. The trust domain is not compared:
 /// the mesh's authorities sign none that is not trusted.
-fn mutual_tls(installation: &Installation) -> Value {
+fn mutual_tls(settings: &Settings, namespace: &str) -> Value {
     let agent = |name: &str| {
         json!({"name": name, "sds_config": {
             "resource_api_version": "V3",
@@ -56,8 +64,8 @@ fn mutual_tls(installation: &Installation) -> Value {
             },
         }})
     };
-    let account = &installation.settings.module_name;
-    let controller = format!("spiffe://[^/]+/ns/{}/sa/{}", installation.namespace, account.replace('.', "\\."));
+    let account = settings.module_name.replace('.', "\\.");
+    let controller = format!("spiffe://[^/]+/ns/{namespace}/sa/{account}");
     let controller = json!({"san_type": "URI", "matcher": {"safe_regex": {"regex": controller}}});
     json!({
         "name": "envoy.transport_sockets.tls",
@@ -85,30 +93,9 @@ pub(super) fn bootstrap_config_map(installation: &Installation, place: &Place) -
 
 /// The EnvoyFilter that adds the access logger. Inbound only: those entries carry the caller's address and the host that it asked for.
 pub(super) fn envoy_filter(place: &Place, filters: &[FilterNames]) -> Value {
-    let logger = json!({
-        "name": "envoy.access_loggers.http_grpc",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
-            "common_config": {
-                "log_name": "http_envoy_accesslog",
-                "transport_api_version": "V3",
-                "grpc_service": {"envoy_grpc": {"cluster_name": names::ACCESS_LOG_SOURCE}},
-                // One byte, so that an entry leaves at once. Zero would too, but takes away the limit on what waits for a slow reader.
-                "buffer_size_bytes": 1,
-                "buffer_flush_interval": "0.1s",
-            },
-        },
-    });
-    let patch = |names: &FilterNames| {
-        json!({
-            "applyTo": "NETWORK_FILTER",
-            "match": {"context": "SIDECAR_INBOUND", "listener": {"filterChain": {"filter": {"name": names.manager}}}},
-            "patch": {"operation": "MERGE", "value": {"typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                "access_log": [logger],
-            }}},
-        })
-    };
+    // One byte, so that an entry leaves at once. Zero would too, but takes away the limit on what waits for a slow reader.
+    let logger = logger("http_envoy_accesslog", names::ACCESS_LOG_SOURCE, 1, "0.1s");
+    let patch = |names: &FilterNames| logging("SIDECAR_INBOUND", names.manager, &logger);
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
         "metadata": metadata(&place.namespace, names::GLOBAL_SIDECAR_ACCESS_LOG, json!({})),
@@ -117,4 +104,94 @@ pub(super) fn envoy_filter(place: &Place, filters: &[FilterNames]) -> Value {
             "configPatches": filters.iter().map(patch).collect::<Vec<_>>(),
         },
     })
+}
+
+/// The spec of an EnvoyFilter by which the proxies of pods with these labels tell what they call. Its cluster has the filter's name, which no other
+/// filter of these pods has. Nobody waits for these entries: they leave each second. What does not fit meanwhile is dropped by the proxy.
+#[must_use]
+pub fn caller_log(name: &str, settings: &Settings, port: u16, workload: &Labels) -> Value {
+    let mut cluster = cluster(settings, &settings.slime_namespace, port);
+    set(&mut cluster, "name", json!(name));
+    if let Some(assignment) = cluster.get_mut("load_assignment") {
+        set(assignment, "cluster_name", json!(name));
+    }
+    let logger = logger(names::CALLER_LOG_NAME, name, 16 * 1024, "1s");
+    let add = json!({
+        "applyTo": "CLUSTER", "match": {"context": "SIDECAR_OUTBOUND"},
+        "patch": {"operation": "ADD", "value": cluster},
+    });
+    json!({
+        "workloadSelector": {"labels": workload},
+        "configPatches": [add, logging("SIDECAR_OUTBOUND", CONNECTION_MANAGER, &logger)],
+    })
+}
+
+fn logger(log: &str, cluster: &str, buffer: u32, interval: &str) -> Value {
+    json!({
+        "name": "envoy.access_loggers.http_grpc",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            "common_config": {
+                "log_name": log,
+                "transport_api_version": "V3",
+                "grpc_service": {"envoy_grpc": {"cluster_name": cluster}},
+                "buffer_size_bytes": buffer,
+                "buffer_flush_interval": interval,
+            },
+        },
+    })
+}
+
+/// Merging adds to the loggers that the mesh has.
+fn logging(context: &str, manager: &str, logger: &Value) -> Value {
+    json!({
+        "applyTo": "NETWORK_FILTER",
+        "match": {"context": context, "listener": {"filterChain": {"filter": {"name": manager}}}},
+        "patch": {"operation": "MERGE", "value": {"typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "access_log": [logger],
+        }}},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Context, resolve};
+
+    fn filter(security: &str) -> Value {
+        let entry = json!({"general": {"accessLogSecurity": security}});
+        let settings = resolve(&entry, &Context::default()).unwrap().settings;
+        caller_log("lazyload-caller-log.a", &settings, 8082, &Labels::from([("app".into(), "a".into())]))
+    }
+
+    #[test]
+    fn the_log_of_a_caller_goes_to_the_controller_by_a_cluster_of_its_own() {
+        let filter = filter("off");
+        assert_eq!(filter["workloadSelector"]["labels"], json!({"app": "a"}));
+        let cluster = &filter["configPatches"][0]["patch"]["value"];
+        assert_eq!(cluster["name"], "lazyload-caller-log.a");
+        assert_eq!(cluster["load_assignment"]["cluster_name"], "lazyload-caller-log.a");
+        let endpoint = &cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
+        assert_eq!(
+            endpoint["address"]["socket_address"],
+            json!({"address": "lazyload.mesh-operator", "port_value": 8082})
+        );
+        assert_eq!(cluster.get("transport_socket"), None);
+        let log = &filter["configPatches"][1]["patch"]["value"]["typed_config"]["access_log"][0];
+        let log = &log["typed_config"]["common_config"];
+        assert_eq!(log["grpc_service"]["envoy_grpc"]["cluster_name"], "lazyload-caller-log.a");
+        assert_eq!(log["log_name"], names::CALLER_LOG_NAME);
+    }
+
+    #[test]
+    fn where_access_logs_are_secured_a_caller_shows_its_own_certificate() {
+        for security in ["permissive", "strict"] {
+            let filter = filter(security);
+            let socket = &filter["configPatches"][0]["patch"]["value"]["transport_socket"];
+            let uri = &socket["typed_config"]["common_tls_context"]["combined_validation_context"]["default_validation_context"]
+                ["match_typed_subject_alt_names"][0];
+            assert_eq!(uri["matcher"]["safe_regex"]["regex"], "spiffe://[^/]+/ns/mesh-operator/sa/lazyload");
+        }
+    }
 }

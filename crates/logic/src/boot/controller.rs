@@ -27,7 +27,7 @@ pub(super) fn base(installation: &Installation) -> Vec<Value> {
     }
     objects.push(json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_metadata(&role),
-        "rules": rules(),
+        "rules": rules(&installation.settings),
     }));
     objects.push(binding("ClusterRole", &cluster_metadata(&role), namespace, name));
     objects.push(json!({
@@ -44,7 +44,17 @@ pub(super) fn services(installation: &Installation) -> Vec<Value> {
 }
 
 /// What the controller may do.
-pub(super) fn rules() -> Vec<Value> {
+pub(super) fn rules(settings: &Settings) -> Vec<Value> {
+    let mut rules = base_rules();
+    if settings.caller_logs.is_some() && settings.source == MetricSource::AccessLog {
+        // Whoever may write EnvoyFilters may change what every proxy does: only where its user asks for it.
+        rules.push(rule("networking.istio.io", &["envoyfilters"], &["create", "delete", "get", "patch"]));
+    }
+    rules
+}
+
+/// What every controller may do.
+pub(super) fn base_rules() -> Vec<Value> {
     vec![
         rule("", &["namespaces", "pods", "services"], READ),
         rule("discovery.k8s.io", &["endpointslices"], READ),

@@ -6,7 +6,13 @@ use super::Dispatch;
 use crate::settings::{GlobalSidecarMode, MetricSource, Settings};
 
 /// Writes what was resolved into the entry, so that reading it again gives the same settings.
-pub(super) fn module_entry(entry: Value, settings: &Settings, istio_namespace: &str, dispatches: &[Dispatch]) -> Value {
+pub(super) fn module_entry(
+    entry: Value,
+    settings: &Settings,
+    istio_namespace: &str,
+    dispatches: &[Dispatch],
+    log_port: u16,
+) -> Value {
     let mut entry = as_map(entry);
     let mut general = as_map(entry.remove("general").unwrap_or_default());
     let mode = match settings.mode {
@@ -28,6 +34,9 @@ pub(super) fn module_entry(entry: Value, settings: &Settings, istio_namespace: &
     }
     if !stable.is_empty() {
         general.insert("stableHost".to_owned(), stable.into());
+    }
+    if settings.caller_logs.is_some_and(|port| port != log_port) {
+        general.insert("callerLogsPort".to_owned(), log_port.into());
     }
     entry.insert("general".to_owned(), Value::Object(general));
 

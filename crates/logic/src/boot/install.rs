@@ -75,7 +75,7 @@ pub(super) fn rules() -> Vec<Value> {
         rule("networking.k8s.io", &["networkpolicies"], OWN),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
     ];
-    rules.extend(controller::rules());
+    rules.extend(controller::base_rules());
     rules.extend(global_sidecar::rules());
     rules.extend(election::rules(None));
     rules

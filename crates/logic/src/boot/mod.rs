@@ -32,6 +32,7 @@ mod values;
 
 use serde_json::Value;
 
+pub use access_log::caller_log;
 pub use auto_port::{Declared, Found, Protocol};
 pub use crds::crds;
 pub use dispatch::{Dispatch, Target};

@@ -63,6 +63,9 @@ impl Need {
             ("virtualservices" | "grpcroutes" | "httproutes", _) => "what is behind routed hosts is not known",
             ("authorizationpolicies", _) => "nothing is written, because it is not known which policies name a caller",
             ("events", _) => "there are no Events",
+            ("envoyfilters", _) => {
+                "callers' proxies do not tell what they call (the controller), SlimeBoots are not installed fully (the operator)"
+            }
             ("leases", _) => "no replica leads, so nothing is written",
             ("slimeboots", "status") => "no SlimeBoot says what became of it",
             ("slimeboots", _) => "no SlimeBoot is served",
@@ -74,7 +77,7 @@ impl Need {
 /// What the controller needs that runs in a namespace.
 #[must_use]
 pub fn controller_needs(settings: &Settings, namespace: &str) -> Vec<Need> {
-    let mut needs = needs(&controller::rules(), None);
+    let mut needs = needs(&controller::rules(settings), None);
     if let Some(lease) = &settings.lease {
         needs.extend(self::needs(&election::rules(Some(lease)), Some(namespace)));
     }

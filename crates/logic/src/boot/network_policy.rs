@@ -39,6 +39,9 @@ fn of_controller(installation: &Installation, places: &[Place]) -> Value {
                 "podSelector": {"matchLabels": {"app": names::GLOBAL_SIDECAR}},
             })
         }));
+        if settings.caller_logs.is_some() {
+            from.push(json!({"namespaceSelector": {}}));
+        }
         rules.push(json!({"from": from, "ports": [tcp(ports.log_source)]}));
     }
     policy(&installation.namespace, name, name, &rules)

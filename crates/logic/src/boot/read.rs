@@ -12,7 +12,7 @@ use super::{
 };
 use crate::settings::keys;
 use crate::settings::reader::Reader;
-use crate::settings::{Context, Settings, SettingsError, resolve};
+use crate::settings::{Context, DEFAULT_LOG_PORT, Settings, SettingsError, resolve};
 
 /// Where the global-sidecar listens besides the wormhole ports.
 const DEFAULT_GLOBAL_SIDECAR_PORT: u16 = 80;
@@ -79,7 +79,8 @@ pub fn read(spec: &SlimeBootSpec) -> Result<Reading, BootError> {
     }
     let seen_by_templates = merged(&json!({"namespace": namespace, "istioNamespace": istio_namespace}), value.clone());
     let (dispatches, odd_dispatches) = dispatch::dispatches(&written.settings, &seen_by_templates, module.path())?;
-    let config = effective::module_entry(entry, &written.settings, &istio_namespace, &dispatches);
+    let log_port = log_source_port(&spec)?;
+    let config = effective::module_entry(entry, &written.settings, &istio_namespace, &dispatches, log_port);
     let settings = resolve(&config, &context).map_err(settings_error)?.settings;
     values::dns_label(&format!("{}.name", module.path()), &settings.module_name)?;
     if [names::GLOBAL_SIDECAR, names::ACCESS_LOG_SOURCE].contains(&settings.module_name.as_str()) {
@@ -124,6 +125,10 @@ fn text_or(reader: &Reader<'_>, default: &str) -> Result<String, BootError> {
 
 fn port_or(reader: &Reader<'_>, default: u16) -> Result<u16, BootError> {
     if reader.is_set() { reader.port().map_err(BootError::from_reader) } else { Ok(default) }
+}
+
+fn log_source_port(spec: &Reader<'_>) -> Result<u16, BootError> {
+    port_or(&spec.key("service").key("logSourcePort"), DEFAULT_LOG_PORT)
 }
 
 /// The one entry that is enabled; other kinds belong to other products.
@@ -188,7 +193,7 @@ fn controller(spec: &Reader<'_>, replicas: u32, image: Image) -> Result<Controll
         service_type: text_or(&service.key("type"), "ClusterIP")?,
         http_port: port_or(&service.key("port"), 80)?,
         auxiliary_port: port_or(&service.key("auxiliaryPort"), 8081)?,
-        log_source_port: port_or(&service.key("logSourcePort"), 8082)?,
+        log_source_port: log_source_port(spec)?,
     })
 }
 

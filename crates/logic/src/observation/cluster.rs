@@ -17,6 +17,16 @@ pub fn is_inbound(cluster: &str) -> bool {
     direction(cluster) == Some(Direction::Inbound)
 }
 
+/// The host of a cluster that a proxy's own workload calls, empty where the mesh does not know it; `None` for every other cluster.
+#[must_use]
+pub fn called(cluster: &str) -> Option<&str> {
+    match direction(cluster)? {
+        Direction::Outbound => cluster.rsplit('|').next(),
+        Direction::Unmatched if !cluster.starts_with("Inbound") => Some(""),
+        Direction::Unmatched | Direction::Inbound => None,
+    }
+}
+
 /// Where requests of this cluster go; nothing for Envoy's own clusters (`agent`, `prometheus_stats`, …) and for none (`-`).
 #[must_use]
 pub fn direction(cluster: &str) -> Option<Direction> {

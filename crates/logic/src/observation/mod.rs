@@ -91,11 +91,15 @@ pub enum Skipped {
     AuthorityIsAddress,
     /// The requested host cannot be a host name.
     AuthorityMalformed,
+    /// A workload's own proxy tells of a call that was not its workload's to another one.
+    NotOutbound,
+    /// A workload's own proxy claims that somebody else called.
+    NotItsOwn,
 }
 
 impl Skipped {
     /// Every reason; [`Skipped::index`] is the place in here.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::EntryMalformed,
         Self::NoCallerAddress,
         Self::CallerNotSocket,
@@ -108,6 +112,8 @@ impl Skipped {
         Self::NoAuthority,
         Self::AuthorityIsAddress,
         Self::AuthorityMalformed,
+        Self::NotOutbound,
+        Self::NotItsOwn,
     ];
 
     /// The reason as a metric's label.
@@ -126,6 +132,8 @@ impl Skipped {
             Self::NoAuthority => "no_authority",
             Self::AuthorityIsAddress => "authority_is_address",
             Self::AuthorityMalformed => "authority_malformed",
+            Self::NotOutbound => "not_outbound",
+            Self::NotItsOwn => "not_its_own",
         }
     }
 
@@ -160,9 +168,66 @@ pub fn pair_of<'a>(entry: &Entry<'a>) -> Result<Pair<'a>, Skipped> {
     Ok(Pair { caller: caller.to_canonical(), peer, host: authority::parse(entry.authority)? })
 }
 
+/// What an entry of a workload's own proxy tells its workload to have called. The caller is who sends the log, at this address and with this
+/// identity, whatever the entry says: nobody can speak for another.
+///
+/// # Errors
+/// The reason why the entry tells nothing.
+pub fn own_pair_of<'a>(entry: &Entry<'a>, own: IpAddr, peer: Option<Identity<&'a str>>) -> Result<Pair<'a>, Skipped> {
+    let called = cluster::called(entry.upstream_cluster).ok_or(Skipped::NotOutbound)?;
+    if let Caller::Address(address) = entry.caller
+        && let Ok(address) = address.parse::<IpAddr>()
+        && !is_same_workload(address.to_canonical(), own)
+    {
+        return Err(Skipped::NotItsOwn);
+    }
+    let host = match authority::parse(entry.authority) {
+        // The client dialled an address: the mesh knows whose it is.
+        Err(Skipped::AuthorityIsAddress | Skipped::NoAuthority) if !called.is_empty() => authority::parse(called),
+        host => host,
+    }?;
+    Ok(Pair { caller: own, peer, host })
+}
+
+/// An application may call from another of its pod's addresses: one of the other family cannot be told from a stranger's here, and nothing is
+/// taken from it.
+fn is_same_workload(address: IpAddr, own: IpAddr) -> bool {
+    address == own || address.is_loopback() || address.is_ipv4() != own.is_ipv4()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workloads_own_proxy_tells_what_it_calls_and_speaks_for_nobody_else() {
+        let own: IpAddr = "172.17.0.11".parse().unwrap();
+        let outbound =
+            Entry { upstream_cluster: "outbound|9080||details.default.svc.cluster.local", peer: None, ..mk_entry() };
+        let told =
+            |entry: Entry<'static>| own_pair_of(&entry, own, None).map(|pair| (pair.caller, pair.host.into_string()));
+        assert_eq!(told(outbound), Ok((own, "details".to_owned())));
+        let passed = Entry { upstream_cluster: "PassthroughCluster", authority: "www.example.com", ..outbound };
+        assert_eq!(told(passed), Ok((own, "www.example.com".to_owned())));
+        for authority in ["10.96.0.7:9080", ""] {
+            let host = "details.default.svc.cluster.local".to_owned();
+            assert_eq!(told(Entry { authority, ..outbound }), Ok((own, host)), "{authority:?}");
+        }
+        for address in ["127.0.0.1", "127.0.0.6", "fd00::7", "::ffff:172.17.0.11"] {
+            assert!(told(Entry { caller: Caller::Address(address), ..outbound }).is_ok(), "{address}");
+        }
+        for (entry, reason) in [
+            (Entry { caller: Caller::Address("172.17.0.12"), ..outbound }, "not_its_own"),
+            (mk_entry(), "not_outbound"),
+            (Entry { upstream_cluster: "InboundPassthroughCluster", ..outbound }, "not_outbound"),
+            (Entry { upstream_cluster: "prometheus_stats", ..outbound }, "not_outbound"),
+            (Entry { upstream_cluster: "", ..outbound }, "not_outbound"),
+            (Entry { authority: "de tails", ..outbound }, "authority_malformed"),
+            (Entry { authority: "10.1.1.1", ..passed }, "authority_is_address"),
+        ] {
+            assert_eq!(told(entry).unwrap_err().name(), reason, "{entry:?}");
+        }
+    }
 
     fn mk_entry() -> Entry<'static> {
         Entry {

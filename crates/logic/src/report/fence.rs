@@ -150,7 +150,7 @@ fn report(fence: &Fence, sidecar: Option<&Sidecar>) -> FenceReport {
             _ => Origin::Manual,
         },
         enabled: fence.spec.enable,
-        mode: fence.status.mode.clone().unwrap_or_else(|| Mode::Enforce.name().to_owned()),
+        mode: fence.status.mode.as_deref().unwrap_or(Mode::Enforce.name()).to_owned(),
         sidecar: standing(sidecar, own, &form),
         routed: owned(&form.routed),
         announced: owned(&form.announced),

@@ -65,6 +65,8 @@ const GENERAL: &[&str] = &[
     "autoFence",
     "autoPort",
     "blackNamespaceList",
+    "callerLogs",
+    "callerLogsPort",
     "cleanupWormholePort",
     "clusterGsNamespace",
     "defaultFence",

@@ -18,6 +18,7 @@ pub(crate) mod values;
 pub use log_file::LogFile;
 pub use prometheus::{Access, Headers, Prometheus};
 pub use reader::SettingsError;
+pub(crate) use resolve::DEFAULT_LOG_PORT;
 pub use resolve::{Context, Resolved, resolve};
 pub use selector::NamespaceSelector;
 pub use table::{Entry, Takes};
@@ -216,6 +217,8 @@ pub struct Settings {
     pub prometheus: Option<Prometheus>,
     /// How access logs reach the controller, where they are the source.
     pub log_security: LogSecurity,
+    /// The port of the controller's Service to which the proxies of fences without a Sidecar tell what they call; `None`: they do not.
+    pub caller_logs: Option<u16>,
     /// How Sidecars are changed.
     pub switching: Switching,
     /// How far fences go whose labels do not say, nor those of their Services and namespaces.

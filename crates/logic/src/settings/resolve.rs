@@ -10,6 +10,9 @@ use super::{
 };
 use super::{log_file, prometheus};
 
+/// The port of the controller's Service for access logs, unless the SlimeBoot says otherwise.
+pub(crate) const DEFAULT_LOG_PORT: u16 = 8082;
+
 /// What is known from outside the module entry.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
@@ -90,6 +93,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         source,
         prometheus,
         log_security: log_security(&general.key("accessLogSecurity"))?,
+        caller_logs: caller_logs(&general)?,
         switching: switching(&general.key("switching"))?,
         fence_mode: fence_mode(&general.key("fenceMode"))?,
         policy_dependencies: on_unless_off(&general.key("policyDependencies"))?,
@@ -153,6 +157,13 @@ fn switching(reader: &Reader<'_>) -> Result<Switching, SettingsError> {
         Some("fastest") => Ok(Switching::Fastest),
         Some(_) => Err(reader.error("lossless or fastest")),
     }
+}
+
+/// The port is the renderer's to say, who knows the Service.
+fn caller_logs(general: &Reader<'_>) -> Result<Option<u16>, SettingsError> {
+    let port = general.key("callerLogsPort");
+    let port = if port.is_set() { port.port()? } else { DEFAULT_LOG_PORT };
+    Ok(general.key("callerLogs").flag()?.then_some(port))
 }
 
 fn fence_mode(reader: &Reader<'_>) -> Result<Mode, SettingsError> {

@@ -59,6 +59,7 @@ impl Settings {
             source,
             prometheus,
             log_security,
+            caller_logs,
             switching,
             fence_mode,
             policy_dependencies,
@@ -91,7 +92,7 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 41] = [
+        let rows: [(&'static str, Value, Takes); 42] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoPort", json!(auto_port), Takes::Render),
@@ -116,6 +117,7 @@ impl Settings {
             ("general.metricSourceType", json!(source), Takes::Restart),
             ("metric.prometheus", json!(prometheus), Takes::Restart),
             ("general.accessLogSecurity", json!(log_security.name()), Takes::Restart),
+            ("general.callerLogs", json!(caller_logs), Takes::Restart),
             ("general.switching", json!(format!("{switching:?}").to_lowercase()), Takes::Nothing),
             ("general.fenceMode", json!(fence_mode.name()), Takes::Nothing),
             ("general.policyDependencies", json!(if *policy_dependencies { "on" } else { "off" }), Takes::Nothing),
@@ -171,6 +173,7 @@ impl Settings {
             source: running.source,
             prometheus: running.prometheus.clone(),
             log_security: running.log_security,
+            caller_logs: running.caller_logs,
             // VirtualServices of other revisions are not kept: they would have to be listed again.
             revisions: Revisions { own: self.revisions.own, ..running.revisions.clone() },
             istio_namespace: running.istio_namespace.clone(),

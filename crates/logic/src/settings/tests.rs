@@ -272,7 +272,7 @@ fn all_different() -> Settings {
             "dispatches": [{"name": 1, "cluster": "c"}], "domainAliases": [{"pattern": "a"}], "stableHost": ["a.b"],
             "clusterGsNamespace": "gs", "passthroughByDefault": true, "addEnvHeaderViaLua": true, "proxyVersion": "1",
             "supportH2": true, "cleanupWormholePort": true, "globalSidecarMode": "namespace", "metricSourceType": "prometheus", "switching": "fastest",
-            "policyDependencies": false, "accessLogSecurity": "strict", "fenceMode": "observe",
+            "policyDependencies": false, "accessLogSecurity": "strict", "fenceMode": "observe", "callerLogs": "on",
         },
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lazyload_api::istio::SidecarSpec;
 use lazyload_api::service_fence::{ServiceFenceSpec, ServiceFenceStatus};
+use serde_json::Value;
 
 use crate::observation::Call;
 use crate::prometheus::Round;
@@ -148,6 +149,26 @@ pub enum Change {
         /// Its identity: another Sidecar of this name stays.
         uid: String,
     },
+    /// Create or change the EnvoyFilter by which the proxies of a fence's pods tell what they call.
+    ApplyCallerLog {
+        /// The fence.
+        id: ObjectRef,
+        /// Name of the EnvoyFilter.
+        name: String,
+        /// Identity of the fence that owns it.
+        owner_uid: String,
+        /// Labels of the EnvoyFilter, besides ours.
+        labels: Labels,
+        /// Its spec.
+        spec: Box<Value>,
+    },
+    /// Delete it.
+    RemoveCallerLog {
+        /// The fence.
+        id: ObjectRef,
+        /// Name of the EnvoyFilter.
+        name: String,
+    },
     /// Delete the Sidecar of a fence that is not enabled, or whose pods another fence rules.
     DeleteSidecar {
         /// Its name.
@@ -167,6 +188,8 @@ impl Change {
             | Self::WriteStatus { id, .. }
             | Self::ApplySidecar { id, .. }
             | Self::AdoptSidecar { id, .. }
+            | Self::ApplyCallerLog { id, .. }
+            | Self::RemoveCallerLog { id, .. }
             | Self::DeleteSidecar { id, .. } => id,
         }
     }
@@ -181,6 +204,8 @@ impl Change {
             Self::ApplySidecar { uid: None, .. } => "create_sidecar",
             Self::ApplySidecar { uid: Some(_), .. } => "update_sidecar",
             Self::AdoptSidecar { .. } => "adopt_sidecar",
+            Self::ApplyCallerLog { .. } => "apply_caller_log",
+            Self::RemoveCallerLog { .. } => "remove_caller_log",
             Self::DeleteSidecar { .. } => "delete_sidecar",
         }
     }

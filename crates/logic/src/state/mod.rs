@@ -1,13 +1,14 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
-//! as it is, `mode` for how far fences go, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
+//! as it is, `mode` for how far fences go, `caller_log` for what those learn from that have no Sidecar, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
 //! for fences of a pod label, `reload` for settings that change; `forget` for what users want forgotten; `traffic` for what goes on
 //! through the global-sidecar; `census` for how many fences there are; `explain`, `analyze` and `savings` for those who ask, `view`
 //! and `history` for those who look.
 
 mod affected;
 pub mod analyze;
+mod caller_log;
 pub mod census;
 mod change;
 pub mod explain;
@@ -31,6 +32,7 @@ pub mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use caller_log::CallerLog;
 pub use change::{Change, CountsByName, Event, Outcome, Word};
 use history::History;
 use interests::Interests;
@@ -121,6 +123,8 @@ struct Work {
     forgotten: Option<String>,
     /// The conditions of the last write of the status.
     attempted: Vec<Condition>,
+    /// What is known of its EnvoyFilter.
+    caller_log: CallerLog,
     /// Domains on their way out, and when they go.
     leaving: BTreeMap<String, Duration>,
 }
@@ -337,7 +341,8 @@ impl State {
                 match &change {
                     Some(Change::ApplySidecar { begins: true, .. }) => work.pace.written(now.monotonic),
                     Some(Change::WriteStatus { .. }) => work.status_pace.written(now.monotonic),
-                    _ => {}
+                    Some(change) => work.caller_log = std::mem::take(&mut work.caller_log).after(change),
+                    None => {}
                 }
                 match stored {
                     Some(object) if !deleted => {

@@ -73,7 +73,11 @@ impl State {
                 }
                 notices
             }
-            Change::ApplySidecar { .. } | Change::CreateFence { .. } | Change::DeleteFence { .. } => Vec::new(),
+            Change::ApplySidecar { .. }
+            | Change::CreateFence { .. }
+            | Change::DeleteFence { .. }
+            | Change::ApplyCallerLog { .. }
+            | Change::RemoveCallerLog { .. } => Vec::new(),
         }
     }
 }

@@ -169,3 +169,82 @@ fn a_mode_that_is_none_is_told_and_leaves_it_to_the_next_level() {
     let told: Vec<&str> = world.state.take_notices().iter().map(|notice| notice.reason).collect();
     assert!(told.contains(&"SpecInvalid"), "{told:?}");
 }
+
+fn with_caller_logs() -> Value {
+    let mut entry = World::labels_only();
+    entry["general"]["callerLogs"] = json!("on");
+    entry
+}
+
+#[test]
+fn while_a_fence_is_observed_its_proxies_tell_what_they_call_and_its_status_says_so_before_and_until_it_is_over() {
+    let mut objects = objects();
+    objects[1] = mk_labelled_namespace("default", MODE, Some("observe"));
+    let mut world = World::start(with_caller_logs(), &objects);
+    world.settle_within(Duration::from_secs(10));
+    let name = "lazyload-caller-log.a";
+    assert_eq!(status(&world)["callerLog"], name);
+    let filter = &world.cluster.caller_logs[name];
+    assert_eq!(filter["metadata"]["ownerReferences"][0]["name"], "a");
+    assert_eq!(filter["spec"]["workloadSelector"]["labels"], json!({"app": "a"}));
+    let patches = filter["spec"]["configPatches"].as_array().unwrap();
+    assert!(patches.iter().all(|patch| patch["match"]["context"] == "SIDECAR_OUTBOUND"), "{patches:#?}");
+
+    let writes = world.total_writes();
+    world.on(Event::Heal);
+    world.call("10.0.0.1", "b:9080");
+    world.settle_within(Duration::from_secs(60));
+    assert_eq!(world.count("apply_caller_log"), 1, "what it learns does not write it again");
+    assert_eq!(world.total_writes(), writes + 1);
+    // Who starts does not know whether it is as it should be, and writes it once.
+    world.restart();
+    world.settle_within(Duration::from_secs(60));
+    assert_eq!(world.count("apply_caller_log"), 2);
+
+    // The process dies between the two writes of the end.
+    world.put(mk_namespace("default", None));
+    while world.count("remove_caller_log") == 0 {
+        world.hear();
+        let changes = world.plan();
+        for change in &changes {
+            let outcome = world.cluster.apply(change);
+            world.finish(change, outcome);
+        }
+        world.now += Duration::from_secs(1);
+    }
+    assert_eq!(status(&world)["callerLog"], name, "until it is gone for sure");
+    world.restart();
+    world.settle_within(Duration::from_secs(60));
+    assert_eq!(status(&world).get("callerLog"), None);
+    assert!(world.cluster.caller_logs.is_empty() && has_sidecar(&world));
+}
+
+#[test]
+fn break_glass_adds_nothing_to_any_proxy_and_takes_away_what_was_added() {
+    let mut objects = objects();
+    objects[1] = mk_labelled_namespace("default", MODE, Some("recommend"));
+    let mut world = World::start(with_caller_logs(), &objects);
+    world.settle_within(Duration::from_secs(10));
+    assert_eq!(world.cluster.caller_logs.len(), 1);
+    world.put(mk_labelled_namespace("mesh-operator", BREAK_GLASS, Some("on")));
+    world.settle_within(Duration::from_secs(60));
+    assert!(world.cluster.caller_logs.is_empty() && status(&world).get("callerLog").is_none());
+}
+
+#[test]
+fn nobodys_proxy_is_changed_unless_that_is_switched_on_and_what_is_left_after_it_was_is_told() {
+    let mut objects = objects();
+    objects[1] = mk_labelled_namespace("default", MODE, Some("observe"));
+    let mut world = World::start(World::labels_only(), &objects);
+    world.settle_within(Duration::from_secs(10));
+    assert_eq!((world.count("apply_caller_log"), status(&world).get("callerLog")), (0, None));
+
+    let mut world = World::start(with_caller_logs(), &objects);
+    world.settle_within(Duration::from_secs(10));
+    world.entry = World::labels_only();
+    world.restart();
+    world.settle_within(Duration::from_secs(10));
+    assert_eq!(world.count("remove_caller_log"), 0, "it has no right to any more");
+    assert_eq!(condition(&world, "SpecValid"), ("False", "LeftOut"));
+    assert_eq!(status(&world)["callerLog"], "lazyload-caller-log.a");
+}

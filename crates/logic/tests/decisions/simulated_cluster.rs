@@ -17,6 +17,8 @@ pub(crate) struct SimulatedCluster {
     pub(crate) writes: BTreeMap<&'static str, usize>,
     /// Writes that changed something, by the change's name.
     pub(crate) effects: BTreeMap<&'static str, usize>,
+    /// EnvoyFilters by name, which nobody watches.
+    pub(crate) caller_logs: BTreeMap<String, Value>,
     /// A webhook that rewrites what is written.
     pub(crate) mutate: Option<fn(&mut Value)>,
     /// Deletions only set a deletionTimestamp, as with a finalizer that nobody removes.
@@ -138,6 +140,15 @@ impl SimulatedCluster {
         let mut body = match change {
             Change::DeleteFence { id, uid } => return self.carry_out_delete(Kind::Fence, id, uid),
             Change::DeleteSidecar { id, uid } => return self.carry_out_delete(Kind::Sidecar, id, uid),
+            Change::ApplyCallerLog { name, .. } => {
+                let body = manifest::body(change).expect("a body");
+                self.caller_logs.insert(name.clone(), body);
+                return Outcome::Stored(None);
+            }
+            Change::RemoveCallerLog { name, .. } => {
+                self.caller_logs.remove(name);
+                return Outcome::Stored(None);
+            }
             _ => manifest::body(change).expect("a body"),
         };
         if let Some(mutate) = self.mutate {

@@ -194,6 +194,7 @@ impl State {
         let is_told = |host: &str| learned.contains(host) || fence.spec.host.contains_key(host);
         problems.extend(leave_out(&mut domains, is_told));
         problems.extend(self.mode_problems(fence));
+        problems.extend(self.caller_log_problem(fence));
         problems.extend(self.problems.iter().cloned());
         let (carried, not_carried) = self.carried(fence, &domains);
         let (status, truncated) = self.learned_status(fence, &domains, not_carried);
@@ -202,6 +203,11 @@ impl State {
         match verdict {
             Verdict::Nothing => {
                 verdict = self.look_at_workload(fence, &carried, futile, now);
+                if matches!(verdict, Verdict::Nothing)
+                    && let Some(change) = self.caller_log_change(fence)
+                {
+                    verdict = futile.write(change);
+                }
                 if matches!(verdict, Verdict::Nothing) {
                     verdict = self.look_at_conditions(fence, &found, futile, now);
                 }

@@ -67,6 +67,7 @@ impl State {
             // It was written in vain a moment ago: the conditions at least can be told.
             status.domains.clone_from(&fence.status.domains);
             status.metric_status.clone_from(&fence.status.metric_status);
+            status.caller_log.clone_from(&fence.status.caller_log);
             let words = self.by_fence.get(&fence.id).and_then(|work| work.refused_status.as_deref());
             refused = Some(words.unwrap_or("it comes back different"));
         }
@@ -100,9 +101,14 @@ impl State {
             not_carried,
             is_full: self.ledger.is_full(&fence.id),
         };
-        let mode = self.mode(fence).shown().map(str::to_owned);
-        let status =
-            ServiceFenceStatus { domains: shown.domains, metric_status, mode, ..ServiceFenceStatus::default() };
+        let mode = self.mode(fence).shown().map(Into::into);
+        let status = ServiceFenceStatus {
+            domains: shown.domains,
+            metric_status,
+            mode,
+            caller_log: self.shown_caller_log(fence),
+            ..ServiceFenceStatus::default()
+        };
         (status, truncated.sentence(domains.len()))
     }
 
@@ -156,5 +162,8 @@ impl State {
 }
 
 fn is_as_known(status: &ServiceFenceStatus, fence: &Fence) -> bool {
-    status.domains == fence.status.domains && status.metric_status == fence.status.metric_status
+    let (wanted, known) = (status, &fence.status);
+    wanted.domains == known.domains
+        && wanted.metric_status == known.metric_status
+        && wanted.caller_log == known.caller_log
 }
