@@ -12,7 +12,14 @@ impl State {
     /// What is to be done before the Sidecar of a fence can go; `None` if there is nothing: no Sidecar of ours, or one whose end nobody
     /// would notice.
     pub(super) fn see_off(&self, fence: &Fence, futile: &mut Futile, now: Now) -> Option<Verdict> {
-        let sidecar = self.index.find_sidecar(&fence.id).filter(|sidecar| sidecar.owner_uid.is_some())?;
+        let Some(sidecar) = self.index.find_sidecar(&fence.id) else {
+            // It went with a fence of this name that was here before: every cluster was still on its way.
+            let removed = self.find_removed(&fence.id, now.monotonic).filter(|_| self.goes_in_stages())?;
+            let form = Form::first(Form::of(&removed.spec).routed);
+            let change = self.widened(removed, &form, our_labels(removed), Some(fence.uid.clone()), None);
+            return futile.allows(&change).then_some(Verdict::Write(change));
+        };
+        sidecar.owner_uid.as_ref()?;
         match self.farewell(sidecar, now) {
             Farewell::Go => None,
             Farewell::Wait(at) => Some(Verdict::Wait(at)),
@@ -29,9 +36,7 @@ impl State {
     /// A name whose fence is gone or going. Kubernetes removes the Sidecar with it; it is kept, without an owner, until every cluster is
     /// there, and put back for that time if Kubernetes was faster: istiod collects changes for longer than this takes.
     pub(super) fn look_at_leftover(&self, id: &ObjectRef, futile: &mut Futile, now: Now) -> Verdict {
-        if self.settings.switching == Switching::Fastest
-            && !self.index.find_sidecar(id).is_some_and(Sidecar::is_leaving)
-        {
+        if !self.goes_in_stages() && !self.index.find_sidecar(id).is_some_and(Sidecar::is_leaving) {
             return Verdict::Nothing;
         }
         let going = self.index.find_fence(id).is_some();
@@ -65,6 +70,10 @@ impl State {
         };
         let change = self.widened(sidecar, &form, leaving_labels(sidecar), None, Some(sidecar.uid.clone()));
         if futile.allows(&change) { Verdict::Write(change) } else { later }
+    }
+
+    fn goes_in_stages(&self) -> bool {
+        self.settings.switching == Switching::Lossless
     }
 
     fn farewell<'a>(&self, sidecar: &'a Sidecar, now: Now) -> Farewell<'a> {
