@@ -225,9 +225,6 @@ impl Mesh {
 
     fn happens(&mut self) {
         match self.dice.below(14) {
-            // A Sidecar that is gone, by a mode or by break-glass, is remembered for seconds: a slower istiod may have it still when the next one
-            // comes. Seen with seed 14053272928786023841, and open.
-            12 | 13 if self.slowest.is_some() => {}
             12 => {
                 let mode =
                     [None, Some("observe"), Some("recommend"), Some("enforce"), Some("maybe")][self.dice.below(5)];
@@ -309,16 +306,28 @@ proptest! {
 
     #[test]
     fn however_slow_istiod_is_no_cluster_comes_after_its_route_where_the_proxies_tell(seed in any::<u64>()) {
-        let mut dice = Dice(seed);
-        let slowest = [150, 1_000, 20_000][dice.below(3)];
-        let mut mesh = Mesh::slow(dice, Duration::from_millis(slowest));
-        for _ in 0..40 {
-            mesh.happens();
-            let pause = [3, 30, 200, 1500, 20_000][mesh.dice.below(5)];
-            let pause = Duration::from_millis(mesh.dice.below(pause) as u64);
-            mesh.pass(pause);
-        }
-        assert_ends_as_one_step_does(&mut mesh);
+        slowed(seed);
+    }
+}
+
+fn slowed(seed: u64) {
+    let mut dice = Dice(seed);
+    let slowest = [150, 1_000, 20_000][dice.below(3)];
+    let mut mesh = Mesh::slow(dice, Duration::from_millis(slowest));
+    for _ in 0..40 {
+        mesh.happens();
+        let pause = [3, 30, 200, 1500, 20_000][mesh.dice.below(5)];
+        let pause = Duration::from_millis(mesh.dice.below(pause) as u64);
+        mesh.pass(pause);
+    }
+    assert_ends_as_one_step_does(&mut mesh);
+}
+
+#[test]
+fn a_sidecar_that_went_with_its_fence_is_put_back_where_the_next_fence_hides_nothing() {
+    // Random schedules that lost requests: every cluster was still on its way when the fence was replaced under break-glass.
+    for seed in [8_149_795_075_435_579_768, 13_487_979_947_042_842_757, 14_053_272_928_786_023_841] {
+        slowed(seed);
     }
 }
 
