@@ -21,6 +21,14 @@ fn sidecar(name: &str, owner: &Value) -> Value {
     })
 }
 
+/// By which the proxies of a fence tell what they call, or a user's own.
+fn envoy_filter(name: &str, labels: &Value) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+        "metadata": {"namespace": "default", "name": name, "labels": labels}, "spec": {"configPatches": []},
+    })
+}
+
 fn deployment(name: &str, labels: &Value) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
@@ -64,6 +72,9 @@ async fn sidecars_go_with_every_cluster_first_while_nobody_writes_them_and_what_
     }
     let objects = &cluster.objects;
     objects.namespace("mesh-operator").await;
+    cluster.install_istio_crds(&["EnvoyFilter"]).await;
+    objects.apply(&envoy_filter("callers", &json!({"lazyload.slime.io/caller-log": "productpage"}))).await;
+    objects.apply(&envoy_filter("users", &json!({}))).await;
     let fence = objects.fence("default", "productpage", json!({"enable": true})).await;
     let owner = json!({
         "apiVersion": fence["apiVersion"], "kind": "ServiceFence", "name": "productpage", "controller": true,
@@ -112,6 +123,7 @@ async fn sidecars_go_with_every_cluster_first_while_nobody_writes_them_and_what_
     assert_eq!(objects.names("SlimeBoot").await, Vec::<String>::new());
     assert_eq!(objects.names("ServiceFence").await, ["default/productpage"]);
     assert_eq!(objects.names("Sidecar").await, ["default/users"]);
+    assert_eq!(objects.names("EnvoyFilter").await, ["default/users"]);
     let untouched = objects.find("Sidecar", "default", "users").await.unwrap();
     assert_eq!(untouched["metadata"]["resourceVersion"], users["metadata"]["resourceVersion"]);
     assert_eq!((replicas("slime-boot").await, replicas("lazyload").await), (json!(1), json!(0)));

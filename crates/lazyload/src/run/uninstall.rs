@@ -103,7 +103,9 @@ impl Leaving {
             tracing::info!(widened, settle, "Sidecars of fences import every service; proxies get time to follow");
             tokio::time::sleep(SETTLE).await;
         }
-        let removed = remove_sidecars(&self.client, &every).await.context("failed to remove the Sidecars of fences")?;
+        let removed = remove_sidecars(&self.client, &every)
+            .await
+            .context("failed to remove what fences made: Sidecars, and the EnvoyFilters of callerLogs")?;
         tracing::info!(removed, "Sidecars of fences removed");
         if removed > 0 {
             tokio::time::sleep(SETTLE).await;
