@@ -18,7 +18,6 @@ pub use decoder::run as serve_decoder;
 
 use crate::Setup;
 use crate::access_log::{IN_A_MESSAGE, connect, messages, send};
-use crate::cluster::Cluster;
 use crate::controller::Controller;
 use crate::process;
 use crate::sidecars::{Watched, fences, sidecars};
@@ -149,7 +148,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<Ingested> {
             "{ratio:.2} times the entries of a server that decodes them; at least {at_least} is wanted"
         );
     }
-    Ok(Ingested { entry_bytes, known: measured, new, quiet_ms, flooded_ms, flood: rate })
+    Ok(Ingested { entry_bytes, known: measured, new, quiet_ms, busy_ms, flooded_ms, flood: rate })
 }
 
 /// Sends so many entries by some streams, each of a connection of its own, and takes what the receiver used.
