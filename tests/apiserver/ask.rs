@@ -1,20 +1,14 @@
 //! `lazyload status`, `explain`, `graph` and `export`, asked of a cluster.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
-use super::DEADLINE;
 use super::cluster::Cluster;
 use super::controller::Controller;
-use crate::support::binary;
+use super::{DEADLINE, command};
 use crate::support::waiting::eventually;
 
 fn ask(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
-    let asked =
-        Command::new(binary::lazyload()).args(arguments).env("KUBECONFIG", cluster.kubeconfig()).output().unwrap();
-    let said = if asked.stdout.is_empty() { asked.stderr } else { asked.stdout };
-    (asked.status.code().unwrap(), String::from_utf8(said).unwrap())
+    command::ask(&cluster.kubeconfig(), arguments)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@
 mod ask;
 mod automatic;
 pub mod cluster;
+mod command;
 pub(crate) mod controller;
 mod cut;
 mod dependencies;

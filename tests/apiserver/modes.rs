@@ -1,27 +1,17 @@
 //! How far fences go, break-glass, and what would be written, beside a controller that runs and one that does not.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
-use super::DEADLINE;
 use super::cluster::Cluster;
 use super::controller::Controller;
 use super::proxy::{send, send_own};
-use crate::support::binary;
+use super::{DEADLINE, command};
 use crate::support::waiting::eventually;
 
 const MODE: &str = "lazyload.slime.io/mode";
 
-/// Its exit code and all that it says; what it prints comes first.
 fn ask(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
-    let asked = Command::new(binary::lazyload())
-        .args(arguments)
-        .env("KUBECONFIG", cluster.folder().join("admin.kubeconfig"))
-        .output()
-        .unwrap();
-    let said = [asked.stdout, asked.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
-    (asked.status.code().unwrap(), said)
+    command::hear(&cluster.folder().join("admin.kubeconfig"), arguments)
 }
 
 /// Waits until the fence stands so, and there is a Sidecar, or none.

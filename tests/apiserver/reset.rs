@@ -1,25 +1,15 @@
 //! `lazyload reset`, beside a controller that runs.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
-use super::DEADLINE;
 use super::cluster::Cluster;
 use super::controller::Controller;
 use super::proxy::send;
-use crate::support::binary;
+use super::{DEADLINE, command};
 use crate::support::waiting::eventually;
 
 fn reset(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
-    let asked = Command::new(binary::lazyload())
-        .arg("reset")
-        .args(arguments)
-        .env("KUBECONFIG", cluster.folder().join("admin.kubeconfig"))
-        .output()
-        .unwrap();
-    let said = [asked.stdout, asked.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
-    (asked.status.code().unwrap(), said)
+    command::hear(&cluster.folder().join("admin.kubeconfig"), &[&["reset"][..], arguments].concat())
 }
 
 async fn fence(cluster: &Cluster) -> Value {

@@ -1,22 +1,17 @@
 //! `lazyload top`, asked of a controller that hears calls.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::DEADLINE;
 use super::cluster::Cluster;
 use super::controller::Controller;
 use super::proxy::send;
-use crate::support::binary;
+use super::{DEADLINE, command};
 use crate::support::waiting::eventually;
 
 fn top(kubeconfig: &Path, arguments: &[&str]) -> (i32, String) {
-    let asked =
-        Command::new(binary::lazyload()).arg("top").args(arguments).env("KUBECONFIG", kubeconfig).output().unwrap();
-    let said = if asked.stdout.is_empty() { asked.stderr } else { asked.stdout };
-    (asked.status.code().unwrap(), String::from_utf8(said).unwrap())
+    command::ask(kubeconfig, &[&["top"][..], arguments].concat())
 }
 
 #[tokio::test(flavor = "multi_thread")]

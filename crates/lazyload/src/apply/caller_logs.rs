@@ -1,11 +1,11 @@
 //! The EnvoyFilters by which proxies tell what they call. They have our label; others are left alone.
 
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Preconditions};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client, ResourceExt as _};
 use lazyload_api::names;
 use lazyload_logic::operator::Scope;
 
-use super::gone::is_gone;
+use super::gone;
 
 /// EnvoyFilters of a namespace, or of all.
 pub(super) fn envoy_filters(client: &Client, namespace: Option<&str>) -> Api<DynamicObject> {
@@ -23,13 +23,7 @@ pub(super) async fn remove_caller_log(api: &Api<DynamicObject>, name: &str) -> k
     if !found.labels().contains_key(names::CALLER_LOG_LABEL) {
         return Ok(());
     }
-    let uid = found.uid().unwrap_or_default();
-    let preconditions = Preconditions { uid: Some(uid.clone()), resource_version: None };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api.delete(name, &params).await {
-        Ok(_) => Ok(()),
-        Err(refusal) => is_gone(api, name, &uid, refusal).await,
-    }
+    gone::delete(api, name, &found.uid().unwrap_or_default()).await.map(drop)
 }
 
 /// Removes all that a scope covers. Returns how many.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use lazyload_api::istio::Sidecar;
 use lazyload_api::names;
@@ -13,7 +13,7 @@ use lazyload_logic::operator::Scope;
 use serde_json::json;
 
 use super::caller_logs::remove_caller_logs;
-use super::gone::is_gone;
+use super::gone;
 
 /// Sidecars that are held at once; one may be a megabyte.
 const PAGE: u32 = 100;
@@ -102,11 +102,5 @@ async fn widen(api: Api<Sidecar>, sidecar: Sidecar) -> kube::Result<bool> {
 }
 
 async fn remove(api: Api<Sidecar>, sidecar: Sidecar) -> kube::Result<bool> {
-    let preconditions = Preconditions { uid: sidecar.uid(), resource_version: None };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    let name = sidecar.name_any();
-    match api.delete(&name, &params).await {
-        Ok(_) => Ok(true),
-        Err(refusal) => is_gone(&api, &name, &sidecar.uid().unwrap_or_default(), refusal).await.map(|()| false),
-    }
+    gone::delete(&api, &sidecar.name_any(), &sidecar.uid().unwrap_or_default()).await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use lazyload_api::istio::Sidecar;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::Writer;
 use super::caller_logs::{envoy_filters, remove_caller_log};
 use super::events::EventSender;
-use super::gone::is_gone;
+use super::gone;
 
 /// Longest wait for one write; after that it counts as failed and is tried again.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -102,11 +102,11 @@ impl KubeWriter {
                 convert::sidecar(stored).map(Object::Sidecar)
             }
             (Change::DeleteFence { uid, .. }, _) => {
-                self.delete::<ServiceFence>(id, uid).await.map_err(refused)?;
+                gone::delete(&self.api::<ServiceFence>(id), &id.name, uid).await.map_err(refused)?;
                 None
             }
             (Change::DeleteSidecar { uid, .. }, _) => {
-                self.delete::<Sidecar>(id, uid).await.map_err(refused)?;
+                gone::delete(&self.api::<Sidecar>(id), &id.name, uid).await.map_err(refused)?;
                 None
             }
             (Change::ApplyCallerLog { name, .. }, Some(body)) => {
@@ -202,23 +202,6 @@ impl KubeWriter {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(false),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Deletes the object with this identity; one that is gone already, or another one of its name, is fine.
-    async fn delete<K>(&self, id: &ObjectRef, uid: &str) -> kube::Result<()>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-    {
-        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let api = self.api::<K>(id);
-        match api.delete(&id.name, &params).await {
-            Ok(_) => Ok(()),
-            Err(refusal) => is_gone(&api, &id.name, uid, refusal).await,
         }
     }
 

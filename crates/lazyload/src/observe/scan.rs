@@ -40,7 +40,7 @@ pub(super) struct Scanned<'a> {
 }
 
 /// What decisions are made from: the same bytes always tell the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said<'a> {
     pub(super) caller: SaidCaller<'a>,
     pub(super) peer: Option<&'a [u8]>,
@@ -49,7 +49,7 @@ pub(super) struct Said<'a> {
 }
 
 /// The caller's address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum SaidCaller<'a> {
     #[default]
     Absent,

@@ -46,7 +46,7 @@ pub(super) fn services(installation: &Installation) -> Vec<Value> {
 /// What the controller may do.
 pub(super) fn rules(settings: &Settings) -> Vec<Value> {
     let mut rules = base_rules();
-    if settings.caller_logs.is_some() && settings.source == MetricSource::AccessLog {
+    if settings.caller_log_port().is_some() {
         // Whoever may write EnvoyFilters may change what every proxy does: only where its user asks for it.
         rules.push(rule("networking.istio.io", &["envoyfilters"], &["create", "delete", "get", "patch"]));
     }

@@ -17,6 +17,13 @@ pub fn revision(labels: &Labels) -> Option<&str> {
     labels.get(names::REVISION_LABEL).map(String::as_str)
 }
 
+/// Of these labels the one that names the revision: what is made for a fence has it too.
+#[must_use]
+pub fn revision_label(labels: &Labels) -> Labels {
+    let revision = labels.get_key_value(names::REVISION_LABEL);
+    revision.map(|(key, value)| (key.clone(), value.clone())).into_iter().collect()
+}
+
 /// Labels of a fence that the controller makes.
 #[must_use]
 pub fn own_fence_labels(revisions: &Revisions) -> Labels {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::fence::{Dependency, dependencies};
 use crate::fence::switch::{EVERYTHING, Form, next_port};
-use crate::types::{Fence, ObjectRef, Sidecar};
+use crate::manifest;
+use crate::types::{Fence, Labels, ObjectRef, Sidecar};
 
 /// What is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +56,7 @@ fn sidecar(sidecar: &Sidecar) -> Option<Value> {
     let hosts = Some(hosts).filter(|hosts| !hosts.is_empty())?;
     let mut spec = sidecar.spec.clone();
     spec.egress = Form::settled(hosts).egress(next_port(None));
-    Some(json!({
-        "apiVersion": names::SIDECAR_API_VERSION, "kind": "Sidecar",
-        "metadata": {"namespace": &*sidecar.id.namespace, "name": &*sidecar.id.name},
-        "spec": spec,
-    }))
+    Some(manifest::sidecar(&sidecar.id, None, &Labels::new(), &spec, None))
 }
 
 #[cfg(test)]

@@ -255,4 +255,10 @@ impl Settings {
     pub fn global_sidecar_namespace(&self) -> &str {
         self.cluster_gs_namespace.as_deref().unwrap_or(&self.slime_namespace)
     }
+
+    /// Where proxies of fences without a Sidecar tell what they call: nowhere, where access logs are not the source.
+    #[must_use]
+    pub fn caller_log_port(&self) -> Option<u16> {
+        self.caller_logs.filter(|_| self.source == MetricSource::AccessLog)
+    }
 }

@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::State;
 use super::change::Change;
 use crate::boot;
+use crate::fence::revision::revision_label;
 use crate::fence::sidecar::workload_labels;
-use crate::settings::{MetricSource, Mode};
-use crate::types::{Fence, Labels, ObjectRef};
+use crate::settings::Mode;
+use crate::types::{Fence, ObjectRef};
 
 /// What this process knows of the EnvoyFilter of a fence.
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ pub fn name(fence: &ObjectRef) -> String {
 impl State {
     /// The EnvoyFilter's spec that a fence should have.
     fn desired_caller_log(&self, fence: &Fence) -> Option<Value> {
-        let port = self.settings.caller_logs.filter(|_| self.settings.source == MetricSource::AccessLog)?;
+        let port = self.settings.caller_log_port()?;
         let mode = self.mode(fence);
         // In an emergency nothing is added to any proxy.
         if !fence.spec.enable || mode.mode == Mode::Enforce || mode.glass.is_some() {
@@ -54,7 +55,7 @@ impl State {
 
     /// A sentence about one that this controller may not remove.
     pub(super) fn caller_log_problem(&self, fence: &Fence) -> Option<String> {
-        let left = fence.status.caller_log.as_ref().filter(|_| !self.makes_caller_logs())?;
+        let left = fence.status.caller_log.as_ref().filter(|_| self.settings.caller_log_port().is_none())?;
         let namespace = &fence.id.namespace;
         Some(format!(
             "EnvoyFilter {left} was made while general.callerLogs was on, and may be there still: kubectl -n {namespace} delete envoyfilter {left}"
@@ -63,24 +64,19 @@ impl State {
 
     /// The write that is due, once the status tells of it.
     pub(super) fn caller_log_change(&self, fence: &Fence) -> Option<Change> {
-        fence.status.caller_log.as_ref().filter(|_| self.makes_caller_logs())?;
+        fence.status.caller_log.as_ref().filter(|_| self.settings.caller_log_port().is_some())?;
         let id = fence.id.clone();
         let known = self.caller_log(&id);
         match self.desired_caller_log(fence) {
             Some(spec) if matches!(known, Some(CallerLog::Written(written)) if **written == spec) => None,
             Some(spec) => {
-                let revision = fence.labels.get_key_value(names::REVISION_LABEL);
-                let labels: Labels = revision.map(|(key, value)| (key.clone(), value.clone())).into_iter().collect();
+                let labels = revision_label(&fence.labels);
                 let owner_uid = fence.uid.clone();
                 Some(Change::ApplyCallerLog { name: name(&id), id, owner_uid, labels, spec: Box::new(spec) })
             }
             None if matches!(known, Some(CallerLog::Removed)) => None,
             None => Some(Change::RemoveCallerLog { name: name(&id), id }),
         }
-    }
-
-    fn makes_caller_logs(&self) -> bool {
-        self.settings.caller_logs.is_some() && self.settings.source == MetricSource::AccessLog
     }
 
     fn caller_log(&self, id: &ObjectRef) -> Option<&CallerLog> {

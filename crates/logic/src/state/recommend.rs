@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use lazyload_api::names;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::State;
 use crate::fence::sidecar::{desired_hosts, sidecar_spec, workload_labels};
 use crate::fence::switch::{Form, next_port};
-use crate::types::Fence;
+use crate::manifest;
+use crate::types::{Fence, Labels};
 
 impl State {
     /// The Sidecar that follows from what a fence's status tells, as a user would write it.
@@ -26,10 +26,7 @@ impl State {
         let domains = domains.map(|(host, domain)| (host.clone(), domain.clone())).collect();
         let hosts = desired_hosts(&self.settings, &fence.id, &domains);
         let hosts: BTreeSet<&str> = hosts.iter().map(String::as_str).collect();
-        Ok(json!({
-            "apiVersion": names::SIDECAR_API_VERSION, "kind": "Sidecar",
-            "metadata": {"namespace": &*fence.id.namespace, "name": &*fence.id.name},
-            "spec": sidecar_spec(&Form::settled(hosts), next_port(None), &workload),
-        }))
+        let spec = sidecar_spec(&Form::settled(hosts), next_port(None), &workload);
+        Ok(manifest::sidecar(&fence.id, None, &Labels::new(), &spec, None))
     }
 }

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lazyload_api::service_fence::{Destinations, DomainStatus};
 
-use super::sidecar::sidecar_labels;
 use super::{Futile, Verdict};
 use crate::fence::budget::{fit_sidecar, hosts_of};
 use crate::fence::enrollment::is_automatic;
 use crate::fence::overlap::Claim;
+use crate::fence::revision::revision_label;
 use crate::fence::sidecar::{desired_hosts, sidecar_spec, workload_labels};
 use crate::fence::switch::{EVERYTHING, Form};
 use crate::settings::Switching;
@@ -130,7 +130,7 @@ impl State {
         Some(Change::AdoptSidecar {
             id: fence.id.clone(),
             owner_uid: fence.uid.clone(),
-            labels: sidecar_labels(fence),
+            labels: revision_label(&fence.labels),
             spec: Box::new(sidecar_spec(&form, self.inert_port(&fence.id, &form), &workload)),
             uid: sidecar.uid.clone(),
         })

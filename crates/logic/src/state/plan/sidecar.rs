@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lazyload_api::names;
 use lazyload_api::service_fence::Destinations;
 
 use super::{Futile, Verdict};
-use crate::fence::revision::{is_in_scope, revision};
+use crate::fence::revision::{is_in_scope, revision, revision_label};
 use crate::fence::sidecar::{desired_hosts, sidecar_spec, workload_labels};
 use crate::fence::switch::{Farewell, Form, Step, farewell, towards};
 use crate::settings::Switching;
@@ -124,7 +123,7 @@ impl State {
         Change::ApplySidecar {
             id: fence.id.clone(),
             owner_uid: Some(fence.uid.clone()),
-            labels: sidecar_labels(fence),
+            labels: revision_label(&fence.labels),
             spec: Box::new(sidecar_spec(form, self.inert_port(&fence.id, form), workload)),
             uid: sidecar.map(|sidecar| sidecar.uid.clone()),
             begins,
@@ -140,9 +139,4 @@ fn is_as_desired(sidecar: Option<&Sidecar>, fence: &Fence, change: &Change) -> b
         && sidecar.spec.egress == spec.egress
         && sidecar.spec.workload_selector == spec.workload_selector
         && revision(&sidecar.labels) == revision(labels)
-}
-
-pub(super) fn sidecar_labels(fence: &Fence) -> Labels {
-    let revision = fence.labels.get_key_value(names::REVISION_LABEL);
-    revision.map(|(key, value)| (key.clone(), value.clone())).into_iter().collect()
 }
