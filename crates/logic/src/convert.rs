@@ -1,5 +1,6 @@
 //! From Kubernetes objects to the lean values of `types`, and nothing more is kept.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
@@ -9,6 +10,7 @@ use lazyload_api::{gateway_api, istio, names, security, service_fence};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::boot::Protocol;
 use crate::types::{
     AuthorizationPolicy, EndpointSlice, Fence, GatewayRoute, Labels, Namespace, Object, ObjectRef, Pod, Service,
     ServiceEntry, Sidecar, VirtualService,
@@ -94,6 +96,7 @@ pub fn service(object: &core::Service) -> Option<Service> {
         selector: spec.and_then(|spec| spec.selector.clone()).unwrap_or_default(),
         target_ports: spec.into_iter().flat_map(|spec| spec.ports.iter().flatten()).map(target_port).collect(),
         ports: spec.map(ports_with_clusters).unwrap_or_default(),
+        http_ports: spec.map(http_ports).unwrap_or_default(),
     })
 }
 
@@ -103,6 +106,19 @@ fn ports_with_clusters(spec: &core::ServiceSpec) -> usize {
         return 0;
     }
     spec.ports.iter().flatten().filter(|port| port.protocol.as_deref() != Some("UDP")).count()
+}
+
+/// Ports that are HTTP by Istio's rules, and not only perhaps. What stands for an outer name has none of its own.
+fn http_ports(spec: &core::ServiceSpec) -> BTreeSet<u16> {
+    let ports = spec.ports.iter().flatten().filter(|_| spec.type_.as_deref() != Some("ExternalName"));
+    let declared = ports.filter_map(|port| {
+        let number = u16::try_from(port.port).ok()?;
+        let transport = port.protocol.as_deref().unwrap_or("TCP");
+        let name = port.name.as_deref().unwrap_or_default();
+        let protocol = Protocol::of_service_port(number, name, port.app_protocol.as_deref(), transport)?;
+        protocol.is_declared_http().then_some(number)
+    });
+    declared.collect()
 }
 
 /// The port of a Service's pods that a port of it leads to; `None` if it is known by name only.

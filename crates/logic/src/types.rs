@@ -59,6 +59,8 @@ pub struct Service {
     pub target_ports: Option<BTreeSet<u16>>,
     /// How many of its ports a proxy that knows it has a cluster for.
     pub ports: usize,
+    /// Its ports that are declared to carry HTTP of any version, or gRPC.
+    pub http_ports: BTreeSet<u16>,
 }
 
 /// A Kubernetes Namespace.

@@ -67,6 +67,12 @@ impl Protocol {
         }
     }
 
+    /// Whether HTTP of any version is declared, so that nobody has to find it out.
+    #[must_use]
+    pub fn is_declared_http(self) -> bool {
+        matches!(self, Self::Http | Self::Http2)
+    }
+
     /// Whether calls of such a port can be learned. What is detected counts: where its first bytes are HTTP, Istio treats it as HTTP, and
     /// else the listener that the global-sidecar's port brings passes it through.
     fn is_http(self, with_http2: bool) -> bool {

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use lazyload_api::names;
 
-use crate::fence::completion::service_host;
+use crate::fence::completion::{service_host, service_of_host};
 use crate::fence::host::check_host;
 use crate::observation::Identity;
 use crate::types::{Fence, Kind, Labels, Namespace, Object, ObjectRef, Pod, Service, Sidecar};
@@ -320,6 +320,14 @@ impl Index {
         found.extend(self.gateway_routes.behind(host, &entries, namespace));
         found.remove(host);
         found
+    }
+
+    /// Whether there is a Service, a ServiceEntry or a route of this host that callers of a namespace see.
+    #[must_use]
+    pub fn knows(&self, host: &str, namespace: &str) -> bool {
+        service_of_host(host).is_some_and(|service| self.services.contains_key(&service))
+            || self.registry.import_of(host, namespace).is_some()
+            || self.virtual_services.knows(host, namespace)
     }
 
     /// What a Sidecar in a namespace has to import so that `host` is known there: itself, or a wildcard that stands for it; `None` if the

@@ -3,7 +3,7 @@
 use lazyload_api::names;
 use lazyload_api::service_fence::DomainStatus;
 
-use super::{Code, Finding, finding};
+use super::{Code, Finding, finding, pairs, some_of};
 use crate::fence::scope::has_fallback;
 use crate::fence::sidecar::{desired_hosts, workload_labels};
 use crate::fence::switch::{EVERYTHING, Form};
@@ -11,9 +11,6 @@ use crate::fence::validity::spec_problems;
 use crate::index::selects;
 use crate::state::State;
 use crate::types::{Fence, Labels, Sidecar};
-
-/// Hosts that are named in a sentence.
-const NAMED: usize = 5;
 
 impl State {
     pub(super) fn of_fence(&self, fence: &Fence, unix_seconds: i64, findings: &mut Vec<Finding>) {
@@ -136,14 +133,4 @@ impl State {
 fn hosts_where(fence: &Fence, wanted: impl Fn(&lazyload_api::service_fence::Destinations) -> bool) -> Vec<&str> {
     let active = fence.status.domains.iter().filter(|(_, domain)| domain.status == DomainStatus::Active);
     active.filter(|(_, domain)| wanted(domain)).map(|(host, _)| host.as_str()).collect()
-}
-
-fn some_of(hosts: &[&str]) -> String {
-    let named = hosts.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    let more = hosts.len().saturating_sub(NAMED);
-    if more == 0 { named } else { format!("{named} and {more} more") }
-}
-
-fn pairs(labels: &Labels) -> String {
-    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }

@@ -7,7 +7,6 @@ use lazyload_api::names;
 use super::{Code, Finding, finding};
 use crate::fence::enrollment::decide;
 use crate::fence::mode::is_glass_broken;
-use crate::settings::GlobalSidecarMode;
 use crate::state::State;
 use crate::types::ObjectRef;
 
@@ -59,12 +58,8 @@ impl State {
     /// Namespaces whose global-sidecar serves fences and is not there.
     fn without_global_sidecar(&self) -> BTreeSet<String> {
         let fences = self.index.fences().filter(|fence| self.is_enforced(fence));
-        let namespaces: BTreeSet<String> = fences
-            .map(|fence| match self.settings.mode {
-                GlobalSidecarMode::Cluster => self.settings.global_sidecar_namespace().to_owned(),
-                GlobalSidecarMode::Namespace => fence.id.namespace.to_string(),
-            })
-            .collect();
+        let namespaces: BTreeSet<String> =
+            fences.map(|fence| self.fallback_namespace(&fence.id.namespace).to_owned()).collect();
         let is_missing = |namespace: &String| {
             self.index.find_service(&ObjectRef::new(namespace.as_str(), names::GLOBAL_SIDECAR)).is_none()
         };

@@ -1,13 +1,21 @@
 //! Owns what is wrong, or will be, in a mesh with fences: findings with a code that stays, what it means and what to do.
 //! Never changes anything; conditions of fences tell the same while a controller runs, this needs none.
-//! Next: `fences` for each fence, `mesh` for what they have in common. The codes are explained in docs/reference/findings.md.
+//! Next: `fences` for each fence and `hosts` for what it depends on, `mesh` for what fences have in common, `ports` for calls without a fallback,
+//! `sidecars` for those of users. The codes are explained in docs/reference/findings.md.
 
 mod fences;
+mod hosts;
 mod mesh;
+mod ports;
+mod sidecars;
 
 use serde::Serialize;
 
 use super::State;
+use crate::types::Labels;
+
+/// What is named in a sentence, at most.
+const NAMED: usize = 5;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -83,6 +91,8 @@ codes! {
     NotFenced = "LZ003", Warning;
     /// Every Sidecar of a fence is away for now, of a namespace or of the mesh.
     BreakGlass = "LZ004", Warning;
+    /// A port that callers may use is not served by the global-sidecar.
+    PortWithoutFallback = "LZ005", Warning;
     /// A Sidecar of the fence's name is somebody else's.
     ForeignSidecar = "LZ101", Error;
     /// Another Sidecar selects the same pods.
@@ -105,6 +115,22 @@ codes! {
     Disabled = "LZ110", Info;
     /// A fence whose mode is that it has no Sidecar.
     NotEnforced = "LZ111", Info;
+    /// Another fence selects some of the same pods, and neither rules the other.
+    SharedPods = "LZ112", Warning;
+    /// A declared host is no Service's.
+    UnknownHost = "LZ113", Warning;
+    /// A learned host is no Service's any more.
+    GoneHost = "LZ114", Info;
+    /// Several users' Sidecars of a namespace have no selector.
+    ManyDefaults = "LZ201", Warning;
+    /// Two users' Sidecars select the same pods.
+    SidecarsClash = "LZ202", Warning;
+    /// A user's Sidecar selects no pod.
+    SidecarWithoutPods = "LZ203", Info;
+    /// A user's Sidecar imports what is not there.
+    SidecarUnknownHost = "LZ204", Warning;
+    /// A user's Sidecar in the root namespace has a selector.
+    SelectorInRoot = "LZ205", Warning;
 }
 
 impl State {
@@ -112,8 +138,12 @@ impl State {
     #[must_use]
     pub fn analyze(&self, unix_seconds: i64) -> Vec<Finding> {
         let mut findings = self.of_the_mesh();
+        self.of_ports(&mut findings);
+        self.of_users_sidecars(&mut findings);
         for fence in self.index.fences().filter(|fence| !fence.deleting) {
             self.of_fence(fence, unix_seconds, &mut findings);
+            self.of_hosts(fence, &mut findings);
+            self.of_shared_pods(fence, &mut findings);
         }
         findings.sort();
         findings
@@ -122,6 +152,16 @@ impl State {
 
 fn finding(code: Code, object: String, message: String, remedy: impl Into<String>) -> Finding {
     Finding { severity: code.severity(), code, object, message, remedy: remedy.into() }
+}
+
+fn some_of(names: &[&str]) -> String {
+    let named = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(NAMED);
+    if more == 0 { named } else { format!("{named} and {more} more") }
+}
+
+fn pairs(labels: &Labels) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What would make a host's answer another one.
 
 use super::Way;
-use crate::fence::completion::possible_service;
+use crate::fence::completion::{possible_service, service_of_host};
 use crate::fence::scope::has_fallback;
 use crate::state::State;
 use crate::types::Fence;
@@ -40,6 +40,15 @@ impl State {
         let service = possible_service(host, &fence.id.namespace);
         if let Some(service) = service.filter(|service| self.index.find_service(service).is_none()) {
             advice.push(format!("there is no Service {service} now"));
+        }
+        let service = service_of_host(host).and_then(|service| self.index.find_service(&service));
+        let unserved = service.map(|service| self.ports_without_fallback(service, &fence.id.namespace)).unwrap_or_default();
+        if !unserved.is_empty() {
+            let unserved: Vec<String> = unserved.iter().map(ToString::to_string).collect();
+            advice.push(format!(
+                "a call on port {} passes the mesh by, in plaintext, and is not learned: add it to general.wormholePort",
+                unserved.join(", ")
+            ));
         }
         advice.push(format!(
             "the first HTTP call on a port of general.wormholePort{ports} is served by the global-sidecar and brings it in"

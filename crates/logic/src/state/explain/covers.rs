@@ -3,7 +3,7 @@
 use crate::fence::completion::service_of_host;
 
 /// Whether an entry lets a host in. Of a host that is no Service's it is not known in which namespace it is declared.
-pub(super) fn covers(entry: &str, host: &str, own_namespace: &str) -> bool {
+pub(in crate::state) fn covers(entry: &str, host: &str, own_namespace: &str) -> bool {
     let Some((of, name)) = entry.split_once('/') else { return false };
     if let Some(namespace) = host.strip_suffix("/*") {
         return name == "*" && matches(of, Some(namespace), own_namespace);

@@ -114,6 +114,21 @@ fn a_host_that_is_not_there_says_what_would_bring_it_in() {
 }
 
 #[test]
+fn a_port_on_which_a_call_would_pass_the_mesh_by_is_named() {
+    let mut objects = vec![service("global-sidecar"), service("b")];
+    objects[0]["metadata"]["namespace"] = json!("mesh-operator");
+    objects[1]["spec"]["ports"] = json!([{"name": "http", "port": 8000}, {"name": "http-too", "port": 9080}]);
+    objects.push(json!({"apiVersion": "microservice.slime.io/v1alpha1", "kind": "ServiceFence",
+        "metadata": {"namespace": "default", "name": "a", "uid": "u"}, "spec": {"enable": true}}));
+    objects.push(json!({"apiVersion": "networking.istio.io/v1", "kind": "Sidecar",
+        "metadata": {"namespace": "default", "name": "a", "ownerReferences": [
+            {"apiVersion": "microservice.slime.io/v1alpha1", "kind": "ServiceFence", "name": "a", "uid": "u", "controller": true}]},
+        "spec": {"workloadSelector": {"labels": {"app": "a"}}, "egress": [{"hosts": ["istio-system/*"]}]}}));
+    let advice = ask(&state(&json!({"wormholePort": ["9080"]}), &objects), "a", "b").advice;
+    assert!(advice.iter().any(|it| it.contains("a call on port 8000 passes the mesh by")), "{advice:?}");
+}
+
+#[test]
 fn workloads_are_found_by_their_pods_and_what_is_not_fenced_says_why() {
     let state = example();
     let by_pod = state.explain(&ObjectRef::new("default", "productpage-1"), None, 1).unwrap();
