@@ -35,6 +35,7 @@ async fn doctor_names_what_is_missing_and_what_is_there_and_takes_nothing_for_we
     assert_eq!(about(&verdicts, "SlimeBoot"), ["notKnown"], "{said}");
     assert_eq!(about(&verdicts, "controller"), ["failed"], "{said}");
     assert_eq!(about(&verdicts, "proxies"), ["notKnown"], "{said}");
+    assert_eq!(about(&verdicts, "DNS"), ["notKnown"], "{said}");
 
     cluster.install_product_crds().await;
     cluster.install_istio_crds(&["Sidecar"]).await;
@@ -46,8 +47,12 @@ async fn doctor_names_what_is_missing_and_what_is_there_and_takes_nothing_for_we
     objects.apply(&deployment("istio-system", "istiod", &json!({"app": "istiod"}), "pilot:1.31.0", "discovery")).await;
     let ours = json!({"app": "global-sidecar", "app.kubernetes.io/part-of": "lazyload"});
     objects.apply(&deployment("mesh-operator", "global-sidecar", &ours, "lazyload:1", "global-sidecar")).await;
+    let dns = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "kube-system", "name": "kube-dns"},
+        "spec": {"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}]}});
+    objects.apply(&dns).await;
     let (code, verdicts, said) = doctor(&admin);
     assert_eq!(code, 1, "{said}");
+    assert_eq!(about(&verdicts, "DNS"), ["failed"], "nobody answers: {said}");
     assert_eq!(about(&verdicts, "Istio"), ["ok"], "{said}");
     // Whatever the API server adds to them.
     assert_eq!(about(&verdicts, "CRDs"), ["ok", "ok"], "{said}");
@@ -58,14 +63,25 @@ async fn doctor_names_what_is_missing_and_what_is_there_and_takes_nothing_for_we
     objects.report("Deployment", "mesh-operator", "global-sidecar", ready).await;
     let condition = json!({"type": "Ready", "status": "True", "reason": "Applied", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
     objects.report("SlimeBoot", "mesh-operator", "lazyload", json!({"status": {"conditions": [condition]}})).await;
+    let labels = json!({"kubernetes.io/service-name": "kube-dns"});
+    objects
+        .apply(&json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"namespace": "kube-system", "name": "kube-dns-1", "labels": labels},
+            "endpoints": [{"addresses": ["10.0.0.10"]}, {"addresses": ["10.0.0.11"], "conditions": {"ready": false}}],
+        }))
+        .await;
     let (_, verdicts, said) = doctor(&admin);
-    let parts = ["SlimeBoot", "global-sidecar"].map(|part| about(&verdicts, part));
-    assert_eq!(parts, [["ok"], ["ok"]], "{said}");
+    let parts = ["SlimeBoot", "global-sidecar", "DNS"].map(|part| about(&verdicts, part));
+    assert_eq!(parts, [["ok"], ["ok"], ["ok"]], "{said}");
+    assert!(said.contains("ready addresses: 1"), "{said}");
 
     let (_, verdicts, said) = doctor(&cluster.kubeconfig());
     for part in ["Istio", "CRDs", "SlimeBoot", "controller", "learning", "global-sidecar"] {
         assert_eq!(about(&verdicts, part), ["notKnown"], "{part}: {said}");
     }
+    // The controller's own rights show this.
+    assert_eq!(about(&verdicts, "DNS"), ["ok"], "{said}");
     let (code, verdicts, said) = doctor(&cluster.folder().join("nothing.kubeconfig"));
     assert_eq!((code, about(&verdicts, "API server")), (1, vec!["failed".to_owned()]), "{said}");
 }

@@ -39,9 +39,7 @@ impl<'a> Installation<'a> {
     /// # Panics
     /// As [`Installation::new`].
     pub async fn with_general(testbed: &'a Testbed, settings: &[(&str, &str)]) -> Self {
-        let lines: String = settings.iter().map(|(key, value)| format!("        {key}: {value}\n")).collect();
-        let general = format!("      general:\n{lines}");
-        Self::of(testbed, &sample().replacen("      general:\n", &general, 1)).await
+        Self::of(testbed, &slime_boot(settings)).await
     }
 
     /// The same with one more port in `wormholePort`.
@@ -107,6 +105,12 @@ impl<'a> Installation<'a> {
             restarts,
         )
     }
+}
+
+/// The sample SlimeBoot with settings of `general`.
+pub fn slime_boot(settings: &[(&str, &str)]) -> String {
+    let lines: String = settings.iter().map(|(key, value)| format!("        {key}: {value}\n")).collect();
+    sample().replacen("      general:\n", &format!("      general:\n{lines}"), 1)
 }
 
 /// The sample SlimeBoot of cluster mode with the image that the testbed has, and small for a small node.

@@ -1,7 +1,7 @@
 //! Owns the views of the whole on a real mesh: a real Kubernetes, istiod and Envoy from the testbed.
 //! Never looks inside the product: what is asserted is what kubectl, an access log or a called pod shows.
-//! Next: `story` for the seed's example, `lossless` for every kind of switch under load, `identity` for who called, `secured` for access logs over mutual TLS, `policy` for who is
-//! allowed, `switch` for the time to direct, `routes` for destinations behind destinations, `kill` for a controller that dies, `faults` for everything else that breaks, `modes` for fences that only learn and for break-glass, `streams` for
+//! Next: `user` for who types commands; `story` for the seed's example, `lossless` for every kind of switch under load, `identity` for who called, `secured` for access logs over mutual TLS, `policy` for who is
+//! allowed, `switch` for the time to direct, `routes` for destinations behind destinations, `kill` for a controller that dies, `faults` for everything else that breaks, `hour` for a new user, from the first look over fences that only learn to what breaks and to the last trace, `streams` for
 //! requests that outlast a switch, `operator` for the seed's
 //! SlimeBoots in a mesh that is `operated`,
 //! `fallback` for what no route matches, `gateway` for calls from outside, `tutorial` for the commands of that page, `ways` for installing and removing it as users do.
@@ -9,11 +9,11 @@
 mod fallback;
 mod faults;
 mod gateway;
+mod hour;
 mod identity;
 mod install;
 mod kill;
 mod lossless;
-mod modes;
 mod operated;
 mod operator;
 mod pods;
@@ -25,6 +25,7 @@ mod streams;
 mod switch;
 mod testbed;
 mod tutorial;
+mod user;
 mod ways;
 
 use tokio::sync::{Mutex, MutexGuard};

@@ -70,11 +70,7 @@ impl Pod {
     /// # Errors
     /// It does not answer.
     pub async fn text(&self, path_and_query: &str) -> anyhow::Result<String> {
-        let uri: hyper::Uri = format!("http://{}{path_and_query}", self.address).parse()?;
-        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let answer = client.get(uri).await.with_context(|| format!("{}{path_and_query}", self.name))?;
-        let body = answer.into_body().collect().await?.to_bytes();
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        get(self.address, path_and_query).await.with_context(|| self.name.clone())
     }
 
     /// Starts a steady load; [`Pod::stop_load`] ends it.
@@ -93,6 +89,18 @@ impl Pod {
     pub async fn stop_load(&self, id: &str) -> Value {
         self.ask(&format!("/load/stop?id={id}")).await.expect("a load stops")
     }
+}
+
+/// What is answered at an address, whatever the status.
+///
+/// # Errors
+/// There is no answer.
+pub async fn get(address: SocketAddr, path_and_query: &str) -> anyhow::Result<String> {
+    let uri: hyper::Uri = format!("http://{address}{path_and_query}").parse()?;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let answer = client.get(uri).await.with_context(|| path_and_query.to_owned())?;
+    let body = answer.into_body().collect().await?.to_bytes();
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 /// Lines of a proxy's access log that contain a text.

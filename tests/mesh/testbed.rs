@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::support::process::{run, run_with_input};
+use crate::support::running::Running;
 use crate::support::{can_run, repository};
 
 /// A running cluster with Istio, and how to talk to it.
@@ -55,6 +56,15 @@ impl Testbed {
     /// What kubectl complains about.
     pub fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
         run(&self.kubectl, &self.arguments(arguments))
+    }
+
+    /// Starts kubectl, which goes on until it is dropped.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self, arguments: &[String], log: PathBuf) -> anyhow::Result<Running> {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Running::start(&self.kubectl, &self.arguments(&arguments), &[], log)
     }
 
     /// Runs a line of shell at the repository's root as a user of this cluster would: kubectl and helm are on PATH.

@@ -12,6 +12,7 @@ use lazyload_logic::report::doctor::{Asked, Controller, Known, Proxy, STATISTICS
 use serde::Serialize;
 use serde_json::Value;
 
+use super::dns::dns;
 use super::pods::{self, Role};
 use super::world;
 use crate::cli::{Source, WorldSource};
@@ -43,6 +44,7 @@ pub async fn installation() -> Asked {
         slime_boots: known(Api::<SlimeBoot>::all(client.clone()).list(&ListParams::default()).await)
             .and_then(|list| values(&list.items)),
         controllers: controllers(&client, ours.clone()).await,
+        dns: dns(&client).await,
         proxies: proxies(&client, ours.as_deref().unwrap_or_default()).await,
         fallbacks: ours.and_then(|ours| values(&global_sidecars(&ours).collect::<Vec<_>>())),
         unix_seconds,

@@ -1,7 +1,8 @@
 //! Owns the questions that a user asks from a terminal: fetches fences and Sidecars, or all that the controller knows, from the cluster or a folder.
 //! Never changes anything, and decides nothing: what is told is `lazyload_logic::report` and `lazyload_logic::state::explain`.
-//! Next: `printed` for how it is told, `world` for all that the controller knows, `pods` for those who are asked themselves, `installation` for all of them, `run::status` for the first of those who ask.
+//! Next: `printed` for how it is told, `world` for all that the controller knows, `pods` for those who are asked themselves, `installation` for all of them, `dns` for whether they are found, `run::status` for the first of those who ask.
 
+mod dns;
 mod installation;
 mod pods;
 mod printed;

@@ -1,5 +1,5 @@
-//! Asks the API server, once at the start, for each right that the process needs, and names those that it has not. Nothing is stopped: what
-//! works without them goes on.
+//! Asks the API server, at the start and now and then, for each right that the process needs, and names those that it has not. Nothing is stopped:
+//! what works without them goes on.
 
 use std::time::Duration;
 
@@ -13,12 +13,14 @@ use tokio::sync::mpsc;
 use crate::process::readiness::Readiness;
 
 /// Between two rounds while something is missing.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// Between two rounds while nothing is: rights are taken away, too.
+const ASK_STILL: Duration = Duration::from_secs(300);
 /// Questions at once.
 const AT_ONCE: usize = 4;
 const TOPIC: &str = "rights";
 
-/// Asks until nothing is missing, and says what is whenever that has changed: in the log and beside the readiness. `apply` is what the user
+/// Asks for ever, and says what is missing whenever that has changed: in the log and beside the readiness. `apply` is what the user
 /// is to do; `tell` hears the same.
 pub async fn check(
     client: Client,
@@ -35,14 +37,14 @@ pub async fn check(
     };
     let mut told: Option<String> = None;
     loop {
-        match missing(&client, &needs).await {
+        let pause = match missing(&client, &needs).await {
             Ok(missing) if missing.is_empty() => {
-                if told.is_some() {
+                if told.take().is_some() {
                     tracing::info!("every right is there now");
                     readiness.note(TOPIC, None);
                     tell(None).await;
                 }
-                return;
+                ASK_STILL
             }
             Ok(missing) => {
                 let text = text(&missing, apply);
@@ -52,11 +54,15 @@ pub async fn check(
                     tell(Some(text.clone())).await;
                     told = Some(text);
                 }
+                ASK_AGAIN
             }
             // The watches say it louder that the API server is away.
-            Err(error) => tracing::debug!(%error, "failed to ask for the own rights"),
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
+            Err(error) => {
+                tracing::debug!(%error, "failed to ask for the own rights");
+                ASK_AGAIN
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

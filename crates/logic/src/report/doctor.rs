@@ -4,6 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::dns::{self, Dns};
 use crate::boot;
 use crate::boot::IstioVersion;
 
@@ -32,6 +33,8 @@ pub struct Asked {
     pub controllers: Known<Vec<Controller>>,
     /// The Deployments of global-sidecars.
     pub fallbacks: Known<Vec<Value>>,
+    /// The cluster's DNS.
+    pub dns: Known<Dns>,
     /// Proxies of fenced workloads and of global-sidecars, or some of them.
     pub proxies: Known<Vec<Proxy>>,
     /// Now (Unix seconds).
@@ -50,6 +53,7 @@ impl Asked {
             slime_boots: Err(why()),
             controllers: Err(why()),
             fallbacks: Err(why()),
+            dns: Err(why()),
             proxies: Err(why()),
             unix_seconds,
         }
@@ -131,6 +135,7 @@ pub fn checks(asked: &Asked) -> Vec<Check> {
     of(&mut checks, "controller", &asked.controllers, |controllers| self::controllers(controllers));
     of(&mut checks, "learning", &asked.controllers, |controllers| learning(controllers, asked.unix_seconds));
     of(&mut checks, "global-sidecar", &asked.fallbacks, |fallbacks| self::fallbacks(fallbacks));
+    of(&mut checks, "DNS", &asked.dns, dns::checks);
     of(&mut checks, "proxies", &asked.proxies, |proxies| self::proxies(proxies));
     checks
 }
@@ -146,11 +151,11 @@ fn check(verdict: Verdict, about: &'static str, what: String, remedy: &str) -> C
     Check { verdict, about, what, remedy: remedy.to_owned() }
 }
 
-fn ok(about: &'static str, what: String) -> Check {
+pub(super) fn ok(about: &'static str, what: String) -> Check {
     check(Verdict::Ok, about, what, "")
 }
 
-fn failed(about: &'static str, what: String, remedy: &str) -> Check {
+pub(super) fn failed(about: &'static str, what: String, remedy: &str) -> Check {
     check(Verdict::Failed, about, what, remedy)
 }
 
@@ -158,7 +163,7 @@ fn warning(about: &'static str, what: String, remedy: &str) -> Check {
     check(Verdict::Warning, about, what, remedy)
 }
 
-fn not_known(about: &'static str, what: String, remedy: &str) -> Check {
+pub(super) fn not_known(about: &'static str, what: String, remedy: &str) -> Check {
     check(Verdict::NotKnown, about, what, remedy)
 }
 
@@ -424,6 +429,7 @@ mod tests {
                 metrics: Ok(METRICS.into()),
             }]),
             fallbacks: Ok(vec![deployment]),
+            dns: Ok(Dns { servers: vec![("kube-system/kube-dns".into(), 1)], looked_up: Vec::new() }),
             proxies: Ok(vec![proxy(
                 "envoy_listener_manager_lds_update_rejected{} 0\nenvoy_cluster_manager_cds_update_success{} 3\n",
             )]),
@@ -447,14 +453,14 @@ mod tests {
         let checks = checks(&healthy());
         assert!(checks.iter().all(|check| check.verdict == Verdict::Ok && check.remedy.is_empty()), "{checks:?}");
         let parts: std::collections::BTreeSet<&str> = checks.iter().map(|check| check.about).collect();
-        assert_eq!(parts.len(), 8, "{parts:?}");
+        assert_eq!(parts.len(), 9, "{parts:?}");
     }
 
     #[test]
     fn what_could_not_be_asked_is_never_taken_for_well() {
         let no = || "forbidden".to_owned();
         let checks = checks(&Asked::nothing(&no(), 0));
-        assert_eq!(checks.len(), 8);
+        assert_eq!(checks.len(), 9);
         assert!(checks.iter().all(|check| check.verdict >= Verdict::Failed && !check.remedy.is_empty()), "{checks:?}");
         let mut silent = healthy();
         silent.controllers = Ok(vec![Controller { name: "c".into(), readiness: Err(no()), metrics: Err(no()) }]);

@@ -1,8 +1,9 @@
 //! Owns what people ask about fences: how each is doing, what it depends on and why, who calls whom, and files to keep.
 //! Never decides and never looks at a cluster: it tells what fences and Sidecars say already.
-//! Next: `fence` for one fence, `graph` for all together, `export` for files, `console` for the page.
+//! Next: `fence` for one fence, `graph` for all together, `export` for files, `console` for the page, `doctor` and `dns` for an installation.
 
 pub mod console;
+pub mod dns;
 pub mod doctor;
 mod export;
 mod fence;
