@@ -194,7 +194,8 @@ impl Hour<'_> {
         let strict = user.file("strict.yaml", STRICT);
         user.run(&format!("kubectl apply -f {strict}"));
         user.until_it(&call("ledger:8000"), "fails", |said| !said.contains("200")).await;
-        assert!(user.run(ANALYZE).contains("fails where mutual TLS is STRICT"));
+        let found = user.run(ANALYZE);
+        assert!(found.contains("LZ006") && found.contains("PeerAuthentication, STRICT") && found.contains("exit code 1"), "{found}");
 
         user.chapter("Mended: the port is added");
         let port = "[{\"op\": \"add\", \"path\": \"/spec/module/0/general/wormholePort/-\", \"value\": \"8000\"}]";

@@ -107,6 +107,8 @@ Environment:
   DISABLE_SVC_CONTROLLER            true: watch no Services, take every short name for one of the caller's namespace
   WORMHOLE_PORT_PRIOR_TO_HOST_PORT  true: without Slime-Orig-Dest, dial the port on which the request came
   CLEAN_UP_WORMHOLE_PORT            true: close a port that is not listed any more; otherwise it keeps serving
+  ACCESS_LOG                        true: one line for each request
+  GUARD                             whom to believe and what to dial: full, destinations (headers of every peer) or off (no mesh) (full)
 Cluster access: KUBECONFIG, or the service account when run in a pod. WORMHOLE_PORTS and DISABLE_SVC_CONTROLLER together need none.
 Port 80 is served too if the system allows it. SIGTERM: not ready at once, accepts for 5 s more, requests in flight get 20 s after that.
 Exit codes: 0 ended by a signal; 1 something failed while running; 2 the environment cannot be used.";
@@ -420,7 +422,7 @@ Before installing: lazyload savings --mesh DIR [--config FILE]; no controller is
 
 const ANALYZE_HELP: &str = "\
 Exit code 1 if there is a finding of severity error. Codes never change their meaning.
-It needs no controller: what is asked is what the API server, or the folder, has.";
+It needs no controller: what is asked is what the API server, or the folder, has. Of a cluster PeerAuthentications are asked for too, if you may list them.";
 
 const EXPLAIN_HELP: &str = "\
 Exit code 1 if the workload's proxy has no route to HOST now.

@@ -1,9 +1,9 @@
 //! `lazyload analyze`: what is wrong, and what to do.
 
 use anyhow::bail;
-use lazyload_logic::state::analyze::{Finding, Severity};
+use lazyload_logic::state::analyze::{Finding, PeerAuthentications, Severity};
 
-use crate::ask::{World, print, table, world};
+use crate::ask::{World, peer_authentications, print, table, world};
 use crate::cli::AnalyzeArgs;
 
 /// Prints the findings.
@@ -12,7 +12,8 @@ use crate::cli::AnalyzeArgs;
 /// What it needs cannot be fetched; something is wrong that fails requests.
 pub async fn run(args: AnalyzeArgs) -> anyhow::Result<()> {
     let World { state, unix_seconds } = world(&args.from).await?;
-    let mut findings = state.analyze(unix_seconds);
+    let peers = if args.from.source.mesh.is_none() { peer_authentications().await? } else { PeerAuthentications::default() };
+    let mut findings = state.analyze(&peers, unix_seconds);
     if let Some(namespace) = &args.from.source.namespace {
         findings.retain(|finding| finding.object.contains(&format!(" {namespace}/")));
     }
@@ -47,7 +48,8 @@ fn told(findings: &[Finding], wide: bool) -> std::io::Result<String> {
             cells
         })
         .collect();
-    table(&header, &rows)
+    let more = if wide { "" } else { "\nWhat to do: -o wide\n" };
+    Ok(table(&header, &rows)? + more)
 }
 
 #[cfg(test)]
@@ -65,10 +67,12 @@ mod tests {
             message: "what".into(),
             remedy: "do".into(),
         };
+        let findings = [finding];
         assert_eq!(
-            told(&[finding], true).unwrap(),
+            told(&findings, true).unwrap(),
             "SEVERITY   CODE    OBJECT                   WHAT   WHAT TO DO\nerror      LZ101   ServiceFence default/a   what   do\n"
         );
+        assert!(told(&findings, false).unwrap().ends_with("   what\n\nWhat to do: -o wide\n"));
         assert_eq!(told(&[], false).unwrap(), "Nothing is wrong.\n");
     }
 }

@@ -1,14 +1,16 @@
 //! Owns what is wrong, or will be, in a mesh with fences: findings with a code that stays, what it means and what to do.
 //! Never changes anything; conditions of fences tell the same while a controller runs, this needs none.
-//! Next: `fences` for each fence and `hosts` for what it depends on, `mesh` for what fences have in common, `ports` for calls without a fallback,
-//! `sidecars` for those of users. The codes are explained in docs/reference/findings.md.
+//! Next: `fences` for each fence and `hosts` for what it depends on, `mesh` for what fences have in common, `ports` for calls without a fallback
+//! and `peers` for where they fail, `sidecars` for those of users. The codes are explained in docs/reference/findings.md.
 
 mod fences;
 mod hosts;
 mod mesh;
+mod peers;
 mod ports;
 mod sidecars;
 
+pub use peers::PeerAuthentications;
 use serde::Serialize;
 
 use super::State;
@@ -93,6 +95,8 @@ codes! {
     BreakGlass = "LZ004", Warning;
     /// A port that callers may use is not served by the global-sidecar.
     PortWithoutFallback = "LZ005", Warning;
+    /// The same, and its pods refuse what would pass the mesh by.
+    PortRefused = "LZ006", Error;
     /// A Sidecar of the fence's name is somebody else's.
     ForeignSidecar = "LZ101", Error;
     /// Another Sidecar selects the same pods.
@@ -136,9 +140,9 @@ codes! {
 impl State {
     /// Everything that is found, the worst first.
     #[must_use]
-    pub fn analyze(&self, unix_seconds: i64) -> Vec<Finding> {
+    pub fn analyze(&self, peers: &PeerAuthentications, unix_seconds: i64) -> Vec<Finding> {
         let mut findings = self.of_the_mesh();
-        self.of_ports(&mut findings);
+        self.of_ports(peers, &mut findings);
         self.of_users_sidecars(&mut findings);
         for fence in self.index.fences().filter(|fence| !fence.deleting) {
             self.of_fence(fence, unix_seconds, &mut findings);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lazyload_api::names;
 
-use super::{Code, Finding, finding, some_of};
+use super::{Code, Finding, PeerAuthentications, finding, some_of};
 use crate::fence::completion::service_host;
 use crate::fence::switch::Form;
 use crate::settings::GlobalSidecarMode;
@@ -18,30 +18,20 @@ type Hiding<'a> = (&'a ObjectRef, Form<'a>);
 impl State {
     /// Services of namespaces with fences that a fence's Sidecar hides, on ports that are declared to carry HTTP: what other namespaces have, and
     /// what a proxy would have to find out, may never be called, or be no HTTP.
-    pub(super) fn of_ports(&self, findings: &mut Vec<Finding>) {
+    pub(super) fn of_ports(&self, peers: &PeerAuthentications, findings: &mut Vec<Finding>) {
         for (namespace, fences) in self.hiding() {
-            let mut by_port: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+            let mut by_port: BTreeMap<(u16, bool), Vec<String>> = BTreeMap::new();
             for service in self.index.services_in(namespace) {
                 let ports = self.ports_without_fallback(service, namespace);
                 if !ports.is_empty() && hides(&fences, service) {
+                    let mut pods = self.index.labels_of_pods(namespace, &service.selector);
+                    let is_strict = pods.any(|labels| peers.are_strict(namespace, labels, &self.settings.istio_namespace));
                     for port in ports {
-                        by_port.entry(port).or_default().push(service.id.to_string());
+                        by_port.entry((port, is_strict)).or_default().push(service.id.to_string());
                     }
                 }
             }
-            for (port, services) in by_port {
-                let named: Vec<&str> = services.iter().map(String::as_str).collect();
-                let Some(first) = named.first() else { continue };
-                let what = format!(
-                    "port {port} of {} is not in general.wormholePort: the call of a workload whose Sidecar does not have the Service yet passes the mesh by, \
-                     in plaintext. It is not learned, and fails where mutual TLS is STRICT or the mesh REGISTRY_ONLY",
-                    some_of(&named)
-                );
-                let remedy = format!(
-                    "add {port} to general.wormholePort of the SlimeBoot, or set general.autoPort; or declare the Service in spec.host of who calls it"
-                );
-                findings.push(finding(Code::PortWithoutFallback, format!("Service {first}"), what, remedy));
-            }
+            findings.extend(by_port.iter().filter_map(|((port, is_strict), services)| missed(*port, *is_strict, services)));
         }
     }
 
@@ -85,4 +75,22 @@ fn hides(fences: &[Hiding<'_>], service: &Service) -> bool {
     let host = service_host(&service.id);
     let shows = |form: &Form<'_>| form.routed.iter().any(|entry| covers(entry, &host, &service.id.namespace));
     fences.iter().any(|(fence, form)| **fence != service.id && !shows(form))
+}
+
+fn missed(port: u16, is_strict: bool, services: &[String]) -> Option<Finding> {
+    let services: Vec<&str> = services.iter().map(String::as_str).collect();
+    let (code, then) = if is_strict {
+        (Code::PortRefused, "pods that take mutual TLS alone refuse it (PeerAuthentication, STRICT), so the call fails")
+    } else {
+        (Code::PortWithoutFallback, "it is not learned, and fails where the mesh is REGISTRY_ONLY")
+    };
+    let what = format!(
+        "port {port} of {} is not in general.wormholePort: the call of a workload whose Sidecar does not have the Service yet passes the mesh by, in \
+         plaintext; {then}",
+        some_of(&services)
+    );
+    let remedy = format!(
+        "add {port} to general.wormholePort of the SlimeBoot, or set general.autoPort; or declare the Service in spec.host of who calls it"
+    );
+    Some(finding(code, format!("Service {}", services.first()?), what, remedy))
 }

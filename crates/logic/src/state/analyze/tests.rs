@@ -14,13 +14,15 @@ const NOW: Now = Now { monotonic: Duration::from_secs(1), unix_seconds: 1 };
 
 fn codes(general: &Value, objects: &[Value]) -> Vec<&'static str> {
     let (mut state, _) = State::new(resolve(&json!({"general": general}), &Context::default()).unwrap().settings);
-    for object in objects {
+    let (peers, objects): (Vec<Value>, Vec<Value>) =
+        objects.iter().cloned().partition(|object| object["kind"] == "PeerAuthentication");
+    for object in &objects {
         state.on(Event::Applied(Box::new(convert::object(object).unwrap().unwrap())), NOW);
     }
     for kind in Kind::ALL {
         state.on(Event::Listed(kind), NOW);
     }
-    let findings = state.analyze(1);
+    let findings = state.analyze(&PeerAuthentications::of(&peers), 1);
     assert!(findings.iter().all(|it| !it.message.is_empty() && !it.remedy.is_empty() && !it.object.is_empty()));
     findings.iter().map(|finding| finding.code.name()).collect()
 }
@@ -203,6 +205,22 @@ fn a_port_without_a_fallback_is_found_where_a_call_could_miss_it_and_nowhere_els
     let elsewhere = mesh(fence(json!({"enable": true}), json!({})), vec![sidecar("a", Some("u"), &OWN)]);
     let elsewhere: Vec<Value> = elsewhere.into_iter().chain([with_ports("shop", "c", &http)]).collect();
     assert_eq!(codes(&listed, &elsewhere), none, "nothing tells that it is called");
+}
+
+#[test]
+fn a_port_without_a_fallback_is_an_error_where_its_pods_take_mutual_tls_alone() {
+    let mut objects = mesh(fence(json!({"enable": true}), json!({})), vec![sidecar("a", Some("u"), &OWN)]);
+    objects.push(with_ports("default", "b", &json!([{"name": "http", "port": 8000}])));
+    let of = |app: &str| {
+        json!({"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": {"namespace": "default", "name": app},
+            "spec": {"selector": {"matchLabels": {"app": app}}, "mtls": {"mode": "STRICT"}}})
+    };
+    let mut pod_of_b = pod();
+    (pod_of_b["metadata"]["name"], pod_of_b["metadata"]["labels"]["app"]) = (json!("b-1"), json!("b"));
+    objects.extend([pod_of_b, of("a")]);
+    assert_eq!(codes(&json!({}), &objects), ["LZ005"], "others are not asked");
+    objects.push(of("b"));
+    assert_eq!(codes(&json!({}), &objects), ["LZ006"]);
 }
 
 fn users_sidecar(namespace: &str, name: &str, labels: &Value, hosts: &[&str]) -> Value {
