@@ -169,8 +169,11 @@ impl Hour<'_> {
         assert!(unknown.contains("through the global-sidecar") && unknown.contains("exit code 1"), "{unknown}");
         assert_eq!(user.run(&call("ratings:9080")).trim(), "200");
         let ratings = "ratings.default.svc.cluster.local";
-        user.until("kubectl lazyload explain productpage ratings", &["direct, the workload's proxy has the route", "learned"])
-            .await;
+        user.until(
+            "kubectl lazyload explain productpage ratings",
+            &["direct, the workload's proxy has the route", "learned"],
+        )
+        .await;
         console.until("/api/fences/default/productpage", "ratings", |fence| names_hosts(fence, &[ratings])).await;
         user.until("kubectl lazyload top", &[ratings]).await;
         user.run("kubectl lazyload graph");
@@ -195,13 +198,17 @@ impl Hour<'_> {
         user.run(&format!("kubectl apply -f {strict}"));
         user.until_it(&call("ledger:8000"), "fails", |said| !said.contains("200")).await;
         let found = user.run(ANALYZE);
-        assert!(found.contains("LZ006") && found.contains("PeerAuthentication, STRICT") && found.contains("exit code 1"), "{found}");
+        assert!(
+            found.contains("LZ006") && found.contains("PeerAuthentication, STRICT") && found.contains("exit code 1"),
+            "{found}"
+        );
 
         user.chapter("Mended: the port is added");
         let port = "[{\"op\": \"add\", \"path\": \"/spec/module/0/general/wormholePort/-\", \"value\": \"8000\"}]";
         user.run(&format!("kubectl -n mesh-operator patch slimeboot lazyload --type=json -p '{port}'"));
         user.until_it(&call("ledger:8000"), "is served", |said| said.trim() == "200").await;
-        user.until("kubectl lazyload explain productpage ledger", &["direct, the workload's proxy has the route"]).await;
+        user.until("kubectl lazyload explain productpage ledger", &["direct, the workload's proxy has the route"])
+            .await;
         user.until_it(&call("ledger:8000"), "is served directly", |said| said.trim() == "200").await;
         user.until(ANALYZE, &["Nothing is wrong."]).await;
     }
@@ -217,12 +224,15 @@ impl Hour<'_> {
         );
         user.run("kubectl -n mesh-operator delete pod -l app=lazyload");
         user.run("kubectl -n mesh-operator rollout status deployment/lazyload --timeout=120s");
-        let told = user.until("kubectl lazyload doctor", &["missing rights", "servicefences.microservice.slime.io/status"]).await;
+        let told = user
+            .until("kubectl lazyload doctor", &["missing rights", "servicefences.microservice.slime.io/status"])
+            .await;
         assert!(told.contains("nothing that is learned is kept") && told.contains("lazyload render"), "{told}");
 
         user.chapter("Mended: the operator is back");
         user.run("kubectl -n mesh-operator scale deployment slime-boot --replicas=1");
-        let well = |said: &str| said.contains("is ready") && !said.contains("missing rights") && !said.contains("failed");
+        let well =
+            |said: &str| said.contains("is ready") && !said.contains("missing rights") && !said.contains("failed");
         user.until_it("kubectl lazyload doctor", "nothing is missing", well).await;
     }
 
@@ -270,7 +280,9 @@ impl Hour<'_> {
 
 /// A call from productpage.
 fn call(authority: &str) -> String {
-    format!("kubectl exec -n default deploy/productpage-v1 -- curl -s -m 5 -o /dev/null -w '%{{http_code}}' {authority}/")
+    format!(
+        "kubectl exec -n default deploy/productpage-v1 -- curl -s -m 5 -o /dev/null -w '%{{http_code}}' {authority}/"
+    )
 }
 
 /// Whether a fence's page in the console has these dependencies.
@@ -284,7 +296,8 @@ struct Afterwards<'a>(&'a Testbed);
 
 impl Drop for Afterwards<'_> {
     fn drop(&mut self) {
-        let of_the_user = "kubectl -n default delete --ignore-not-found peerauthentication/strict service/ledger sidecar/productpage";
+        let of_the_user =
+            "kubectl -n default delete --ignore-not-found peerauthentication/strict service/ledger sidecar/productpage";
         if let Err(failed) = self.0.shell(of_the_user) {
             eprintln!("removing what the hour has made: {failed}");
         }

@@ -25,7 +25,10 @@ pub async fn peer_authentications() -> anyhow::Result<PeerAuthentications> {
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(PeerAuthentications::default()),
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            writeln!(std::io::stderr(), "lazyload: you may not list peerauthentications: where mutual TLS is STRICT is not known")?;
+            writeln!(
+                std::io::stderr(),
+                "lazyload: you may not list peerauthentications: where mutual TLS is STRICT is not known"
+            )?;
             Ok(PeerAuthentications::default())
         }
         Err(error) => Err(error).context("failed to list peerauthentications"),

@@ -12,7 +12,8 @@ use crate::cli::AnalyzeArgs;
 /// What it needs cannot be fetched; something is wrong that fails requests.
 pub async fn run(args: AnalyzeArgs) -> anyhow::Result<()> {
     let World { state, unix_seconds } = world(&args.from).await?;
-    let peers = if args.from.source.mesh.is_none() { peer_authentications().await? } else { PeerAuthentications::default() };
+    let peers =
+        if args.from.source.mesh.is_none() { peer_authentications().await? } else { PeerAuthentications::default() };
     let mut findings = state.analyze(&peers, unix_seconds);
     if let Some(namespace) = &args.from.source.namespace {
         findings.retain(|finding| finding.object.contains(&format!(" {namespace}/")));

@@ -19,7 +19,12 @@ impl State {
         let mut found = |code, hosts: &[String], what: &str, remedy: String| {
             let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
             if !hosts.is_empty() {
-                findings.push(finding(code, format!("ServiceFence {}", fence.id), format!("{what} {}", some_of(&hosts)), remedy));
+                findings.push(finding(
+                    code,
+                    format!("ServiceFence {}", fence.id),
+                    format!("{what} {}", some_of(&hosts)),
+                    remedy,
+                ));
             }
         };
         found(

@@ -29,7 +29,8 @@ impl PeerAuthentications {
     /// Whether pods of a namespace with these labels refuse plaintext. The narrowest that says anything decides.
     pub(super) fn are_strict(&self, namespace: &str, labels: &Labels, root_namespace: &str) -> bool {
         let of = |namespace: &str, selects: &dyn Fn(&Labels) -> bool| {
-            let mut policies = self.0.iter().filter(|policy| policy.namespace == namespace && selects(&policy.selector));
+            let mut policies =
+                self.0.iter().filter(|policy| policy.namespace == namespace && selects(&policy.selector));
             policies.find_map(|policy| policy.strict)
         };
         of(namespace, &|selector| selects(selector, labels))
@@ -43,7 +44,8 @@ impl Policy {
     fn of(object: &Value) -> Self {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         let pairs = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
-        let pairs = pairs.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        let pairs =
+            pairs.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
         // A port may be an exception, and which port of the pod a call arrives on is not looked at.
         let has_exceptions = object.pointer("/spec/portLevelMtls").is_some();
         let mode = text("/spec/mtls/mode").filter(|mode| *mode != "UNSET");

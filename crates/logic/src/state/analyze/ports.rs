@@ -25,13 +25,15 @@ impl State {
                 let ports = self.ports_without_fallback(service, namespace);
                 if !ports.is_empty() && hides(&fences, service) {
                     let mut pods = self.index.labels_of_pods(namespace, &service.selector);
-                    let is_strict = pods.any(|labels| peers.are_strict(namespace, labels, &self.settings.istio_namespace));
+                    let is_strict =
+                        pods.any(|labels| peers.are_strict(namespace, labels, &self.settings.istio_namespace));
                     for port in ports {
                         by_port.entry((port, is_strict)).or_default().push(service.id.to_string());
                     }
                 }
             }
-            findings.extend(by_port.iter().filter_map(|((port, is_strict), services)| missed(*port, *is_strict, services)));
+            findings
+                .extend(by_port.iter().filter_map(|((port, is_strict), services)| missed(*port, *is_strict, services)));
         }
     }
 
@@ -46,7 +48,8 @@ impl State {
         let global_sidecar = ObjectRef::new(self.fallback_namespace(namespace), names::GLOBAL_SIDECAR);
         let Some(global_sidecar) = self.index.find_service(&global_sidecar) else { return BTreeSet::new() };
         // What it has counts, besides what is asked for: its own port is nowhere in the settings.
-        let is_served = |port: &u16| global_sidecar.http_ports.contains(port) || self.settings.wormhole_ports.contains(port);
+        let is_served =
+            |port: &u16| global_sidecar.http_ports.contains(port) || self.settings.wormhole_ports.contains(port);
         service.http_ports.iter().copied().filter(|port| !is_served(port)).collect()
     }
 

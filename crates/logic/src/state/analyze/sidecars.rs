@@ -33,8 +33,10 @@ impl State {
                 self.of_users_sidecar(sidecar, findings);
                 let later = sidecars.iter().skip(position + 1);
                 for other in later.filter(|other| self.share_pods(sidecar, other)) {
-                    let what =
-                        format!("Sidecar {} selects some of the same pods, and which of the two Istio takes is not defined", other.id);
+                    let what = format!(
+                        "Sidecar {} selects some of the same pods, and which of the two Istio takes is not defined",
+                        other.id
+                    );
                     let remedy = "delete one of the two, or make their selectors exclude each other";
                     findings.push(finding(Code::SidecarsClash, object(sidecar), what, remedy));
                 }
@@ -73,8 +75,9 @@ impl State {
             return false;
         }
         let of = if of == "." { own_namespace } else { of };
-        let is_elsewhere =
-            service_of_host(host).is_some_and(|service| of != "*" && of != &*service.namespace && self.index.find_service(&service).is_some());
+        let is_elsewhere = service_of_host(host).is_some_and(|service| {
+            of != "*" && of != &*service.namespace && self.index.find_service(&service).is_some()
+        });
         is_elsewhere || !self.index.knows(host, own_namespace)
     }
 

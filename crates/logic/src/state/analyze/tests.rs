@@ -86,7 +86,10 @@ fn each_thing_that_is_wrong_has_its_code() {
         (
             "LZ113",
             json!({}),
-            mesh(fence(json!({"enable": true, "host": {"beta.default.svc.cluster.local": {}}}), json!({})), vec![own()]),
+            mesh(
+                fence(json!({"enable": true, "host": {"beta.default.svc.cluster.local": {}}}), json!({})),
+                vec![own()],
+            ),
         ),
         (
             "LZ114",
@@ -187,7 +190,11 @@ fn a_port_without_a_fallback_is_found_where_a_call_could_miss_it_and_nowhere_els
     let none: [&str; 0] = [];
     assert_eq!(codes_with_ports(&json!({"wormholePort": ["8000"]}), &http, &[]), none, "it is listed");
     assert_eq!(codes_with_ports(&json!({"autoPort": true}), &http, &[]), none, "the operator finds it");
-    assert_eq!(codes_with_ports(&listed, &json!([{"name": "http", "port": 80}]), &[]), none, "the global-sidecar has it");
+    assert_eq!(
+        codes_with_ports(&listed, &json!([{"name": "http", "port": 80}]), &[]),
+        none,
+        "the global-sidecar has it"
+    );
     for host in ["*/b.default.svc.cluster.local", "./*", "default/*"] {
         assert_eq!(codes_with_ports(&listed, &http, &[host]), none, "no call of it needs a fallback: {host}");
     }
@@ -237,7 +244,16 @@ fn what_is_odd_about_users_sidecars_is_found_without_any_fence() {
     let user = |name: &str, labels: &Value, hosts: &[&str]| users_sidecar("default", name, labels, hosts);
     let entry = json!({"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"namespace": "default", "name": "e"},
         "spec": {"hosts": ["known.example"]}});
-    let good = ["*/*", "./*", "~/*", "shop/*", "*/b.default.svc.cluster.local", "default/b.default.svc.cluster.local", "*/known.example", "*/*.example"];
+    let good = [
+        "*/*",
+        "./*",
+        "~/*",
+        "shop/*",
+        "*/b.default.svc.cluster.local",
+        "default/b.default.svc.cluster.local",
+        "*/known.example",
+        "*/*.example",
+    ];
     let cases = [
         (vec![user("x", &of_pod, &good), user("y", &Value::Null, &good)], vec![]),
         (vec![user("x", &Value::Null, &good), user("y", &json!({}), &good)], vec!["LZ201"]),

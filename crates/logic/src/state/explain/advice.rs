@@ -42,7 +42,8 @@ impl State {
             advice.push(format!("there is no Service {service} now"));
         }
         let service = service_of_host(host).and_then(|service| self.index.find_service(&service));
-        let unserved = service.map(|service| self.ports_without_fallback(service, &fence.id.namespace)).unwrap_or_default();
+        let unserved =
+            service.map(|service| self.ports_without_fallback(service, &fence.id.namespace)).unwrap_or_default();
         if !unserved.is_empty() {
             let unserved: Vec<String> = unserved.iter().map(ToString::to_string).collect();
             advice.push(format!(
