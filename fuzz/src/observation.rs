@@ -20,7 +20,7 @@ pub fn access_log(data: &[u8]) {
             Err(Bad::Entry | Bad::Tcp | Bad::Message) => continue,
         };
         let Ok(entry) = scanned.said.entry() else { continue };
-        if let Ok(pair) = pair_of(&entry) {
+        if let Ok(pair) = pair_of(&entry, None) {
             assert!(pair.host.as_str().len() <= 253 && !pair.host.as_str().is_empty());
             assert_eq!(
                 hosts::parse(pair.host.as_str()).map(|host| host.into_string()),

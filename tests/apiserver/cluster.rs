@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client as HttpClient;
@@ -103,19 +104,39 @@ impl Cluster {
     /// # Errors
     /// etcd does not answer.
     pub async fn compact_etcd(&self) -> anyhow::Result<()> {
-        let ask = async |what: &str, body: Value| -> anyhow::Result<Value> {
-            let uri = format!("http://127.0.0.1:{}/v3/kv/{what}", self.etcd_port);
-            let request = hyper::Request::post(uri).body(Full::<Bytes>::from(body.to_string()))?;
-            let answer = HttpClient::builder(TokioExecutor::new()).build_http().request(request).await?;
-            let status = answer.status();
-            let text = answer.into_body().collect().await?.to_bytes();
-            anyhow::ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&text));
-            Ok(serde_json::from_slice(&text)?)
-        };
-        // A key in Base64, as its gateway for JSON wants it.
-        let revision = ask("range", json!({"key": "YQ=="})).await?["header"]["revision"].clone();
-        ask("compaction", json!({"revision": revision, "physical": true})).await?;
+        let revision =
+            self.etcd("range", json!({"key": BASE64_STANDARD.encode("a")})).await?["header"]["revision"].clone();
+        self.etcd("compaction", json!({"revision": revision, "physical": true})).await?;
         Ok(())
+    }
+
+    /// Puts a custom resource beside the API server into etcd, as it is: with its identity, its versions, and who owns which of its fields.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub async fn put_as_it_is(&self, plural: &str, object: &Value) -> anyhow::Result<()> {
+        let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/')).map(|(group, _)| group);
+        let group = group.ok_or_else(|| anyhow::anyhow!("no group: {object}"))?;
+        let key = format!("/registry/{group}/{plural}/{}", super::objects::name_of(object));
+        let mut object = object.clone();
+        // Versions are etcd's own.
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
+        let (key, value) = (BASE64_STANDARD.encode(key), BASE64_STANDARD.encode(object.to_string()));
+        self.etcd("put", json!({"key": key, "value": value})).await?;
+        Ok(())
+    }
+
+    /// Keys and values are in Base64, as etcd's gateway for JSON wants them.
+    async fn etcd(&self, what: &str, body: Value) -> anyhow::Result<Value> {
+        let uri = format!("http://127.0.0.1:{}/v3/kv/{what}", self.etcd_port);
+        let request = hyper::Request::post(uri).body(Full::<Bytes>::from(body.to_string()))?;
+        let answer = HttpClient::builder(TokioExecutor::new()).build_http().request(request).await?;
+        let status = answer.status();
+        let text = answer.into_body().collect().await?.to_bytes();
+        anyhow::ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&text));
+        Ok(serde_json::from_slice(&text)?)
     }
 
     /// Starts the API server again, with the same data at the same address.

@@ -114,11 +114,16 @@ impl Controller {
 
     /// Starts it again after [`Controller::kill`].
     pub fn start_again(&mut self) {
+        self.start_version(&binary::lazyload());
+    }
+
+    /// Starts a version of it, after the end of another one.
+    pub fn start_version(&mut self, program: &Path) {
         assert!(self.process.is_none(), "it runs");
         let arguments = ["controller".to_owned(), format!("--config={}", self.config.display())];
         let mut environment = vec![("KUBECONFIG", self.kubeconfig.display().to_string())];
         environment.extend(self.environment.clone());
-        let started = Running::start(&binary::lazyload(), &arguments, &environment, self.log.clone());
+        let started = Running::start(program, &arguments, &environment, self.log.clone());
         self.process = Some(started.unwrap());
     }
 

@@ -39,6 +39,7 @@ mod status;
 mod story;
 mod top;
 mod uninstall;
+mod upgrade;
 
 use std::time::Duration;
 

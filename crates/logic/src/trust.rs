@@ -16,31 +16,49 @@ const NOT_BELOW: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// The proxy of a global-sidecar.
-    GlobalSidecar,
+    GlobalSidecar(Serves),
     /// A controller of the same account: another replica.
     Replica,
     /// The proxy of some workload, which speaks for that one alone.
     Workload,
 }
 
+/// Whose calls a global-sidecar answers, and may tell of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Those of the whole mesh.
+    Mesh,
+    /// Those of its own namespace.
+    OwnNamespace,
+}
+
 /// Whose access logs are believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Believed {
     /// Namespaces with a global-sidecar.
     namespaces: Vec<String>,
+    /// What each of them is believed about.
+    serves: Serves,
     /// Workloads may tell what they call themselves.
     workloads: bool,
+}
+
+impl Default for Believed {
+    /// Nobody.
+    fn default() -> Self {
+        Self { namespaces: Vec::new(), serves: Serves::OwnNamespace, workloads: false }
+    }
 }
 
 impl Believed {
     /// By the settings: the global-sidecars that they stand for.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
-        let namespaces = match settings.mode {
-            GlobalSidecarMode::Cluster => vec![settings.global_sidecar_namespace().to_owned()],
-            GlobalSidecarMode::Namespace => settings.namespaces.clone(),
+        let (namespaces, serves) = match settings.mode {
+            GlobalSidecarMode::Cluster => (vec![settings.global_sidecar_namespace().to_owned()], Serves::Mesh),
+            GlobalSidecarMode::Namespace => (settings.namespaces.clone(), Serves::OwnNamespace),
         };
-        Self { namespaces, workloads: settings.caller_logs.is_some() }
+        Self { namespaces, serves, workloads: settings.caller_logs.is_some() }
     }
 
     /// Who somebody is whose certificate, which the mesh's authorities have signed, has this SPIFFE URI; `None` if he is nobody to be believed.
@@ -55,9 +73,12 @@ impl Believed {
         if theirs != ours {
             return None;
         }
-        let serves =
+        let is_global_sidecar =
             it.account == names::GLOBAL_SIDECAR && self.namespaces.iter().any(|namespace| namespace == it.namespace);
-        if serves { Some(Peer::GlobalSidecar) } else { self.workloads.then_some(Peer::Workload) }
+        if is_global_sidecar {
+            return Some(Peer::GlobalSidecar(self.serves));
+        }
+        self.workloads.then_some(Peer::Workload)
     }
 }
 
@@ -90,7 +111,10 @@ mod tests {
     fn in_cluster_mode_the_one_global_sidecar_is_believed_and_ourselves_and_nobody_else() {
         let believed = believed(&json!({}));
         let peer = |uri: &str| believed.peer(uri, OWN);
-        assert_eq!(peer("spiffe://cluster.local/ns/mesh-operator/sa/global-sidecar"), Some(Peer::GlobalSidecar));
+        assert_eq!(
+            peer("spiffe://cluster.local/ns/mesh-operator/sa/global-sidecar"),
+            Some(Peer::GlobalSidecar(Serves::Mesh))
+        );
         assert_eq!(peer(OWN), Some(Peer::Replica));
         for uri in [
             "spiffe://cluster.local/ns/default/sa/global-sidecar",
@@ -113,7 +137,10 @@ mod tests {
         let peer = |uri: &str| believed.peer(uri, OWN);
         assert_eq!(peer("spiffe://cluster.local/ns/default/sa/web"), Some(Peer::Workload));
         assert_eq!(peer("spiffe://cluster.local/ns/default/sa/global-sidecar"), Some(Peer::Workload));
-        assert_eq!(peer("spiffe://cluster.local/ns/mesh-operator/sa/global-sidecar"), Some(Peer::GlobalSidecar));
+        assert_eq!(
+            peer("spiffe://cluster.local/ns/mesh-operator/sa/global-sidecar"),
+            Some(Peer::GlobalSidecar(Serves::Mesh))
+        );
         assert_eq!(peer(OWN), Some(Peer::Replica));
         for uri in ["spiffe://other.mesh/ns/default/sa/web", "spiffe://cluster.local/web", ""] {
             assert_eq!(peer(uri), None, "{uri}");
@@ -125,16 +152,16 @@ mod tests {
         let believed = believed(&json!({"general": {"clusterGsNamespace": "gateways"}}));
         let peer =
             |namespace: &str| believed.peer(&format!("spiffe://cluster.local/ns/{namespace}/sa/global-sidecar"), OWN);
-        assert_eq!((peer("gateways"), peer("mesh-operator")), (Some(Peer::GlobalSidecar), None));
+        assert_eq!((peer("gateways"), peer("mesh-operator")), (Some(Peer::GlobalSidecar(Serves::Mesh)), None));
     }
 
     #[test]
-    fn in_namespace_mode_those_of_the_listed_namespaces_are_believed() {
+    fn in_namespace_mode_those_of_the_listed_namespaces_are_believed_each_about_its_own() {
         let believed = believed(&json!({"general": {"globalSidecarMode": "namespace", "namespace": ["a", "b"]}}));
         let peer =
             |namespace: &str| believed.peer(&format!("spiffe://cluster.local/ns/{namespace}/sa/global-sidecar"), OWN);
-        assert_eq!(peer("a"), Some(Peer::GlobalSidecar));
-        assert_eq!(peer("b"), Some(Peer::GlobalSidecar));
+        assert_eq!(peer("a"), Some(Peer::GlobalSidecar(Serves::OwnNamespace)));
+        assert_eq!(peer("b"), Some(Peer::GlobalSidecar(Serves::OwnNamespace)));
         assert_eq!(peer("mesh-operator"), None);
     }
 

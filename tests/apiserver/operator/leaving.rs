@@ -55,6 +55,16 @@ async fn a_slime_boot_that_is_deleted_while_there_are_fences_leaves_none_of_them
     let ours = objects.apply(&sidecar("productpage", json!([owner]))).await;
     let users = objects.apply(&sidecar("users", json!([]))).await;
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    // By which the proxies of an observed fence told the controller what they call, and a user's own.
+    let tells = json!({"lazyload.slime.io/caller-log": "true"});
+    for (name, labels) in [("lazyload-caller-log.observed", tells), ("users", json!({}))] {
+        let metadata = json!({"namespace": "default", "name": name, "labels": labels});
+        let filter = json!({
+            "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter", "metadata": metadata,
+            "spec": {"configPatches": []},
+        });
+        objects.apply(&filter).await;
+    }
 
     objects.delete("SlimeBoot", "mesh-operator", "lazyload").await;
     eventually("the controller is to end", DEADLINE, || async {
@@ -88,6 +98,7 @@ async fn a_slime_boot_that_is_deleted_while_there_are_fences_leaves_none_of_them
         "proxies may still use it"
     );
     operated.nothing_is_left("lazyload").await;
+    assert_eq!(objects.names("EnvoyFilter").await, ["default/users"], "nobody is left to be told");
     assert_eq!(objects.names("ServiceFence").await, ["default/productpage"]);
     assert_eq!(version(&objects.find("Sidecar", "default", "users").await.unwrap()), version(&users));
     let writes = operated.cluster.audited_writes().into_iter().filter(|(_, what)| !what.ends_with("global-sidecar"));

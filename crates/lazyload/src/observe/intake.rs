@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use lazyload_logic::observation::{Call, Entry, Identity, Pair, Skipped, own_pair_of, pair_of};
-use lazyload_logic::trust::Peer;
+use lazyload_logic::observation::{Call, Entry, Identity, Pair, Skipped, cluster, own_pair_of, pair_of};
+use lazyload_logic::trust::{Peer, Serves};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -43,6 +43,8 @@ pub(super) struct Intake {
 enum Teller {
     /// A global-sidecar's proxy: those of its callers.
     GlobalSidecar,
+    /// Another replica, of what it was told.
+    Replica,
     /// A workload's own proxy: its own, and nobody else's.
     Itself,
     /// Another proxy: nobody's.
@@ -69,11 +71,18 @@ struct Told<'a> {
     began: &'a [u8],
 }
 
+/// The namespace whose callers a global-sidecar may tell of; `None` if it may tell of all, or if nobody knows who it is.
+fn served(met: &Met) -> Option<&str> {
+    let alone = met.peer == Some(Peer::GlobalSidecar(Serves::OwnNamespace));
+    met.account.as_ref().filter(|_| alone).map(|it| &*it.namespace)
+}
+
 impl Teller {
     /// Who called whom, as an entry tells of those whose calls it may tell.
     fn pair_of<'a>(self, entry: &Entry<'a>, met: Option<&'a Met>) -> Result<Pair<'a>, Skipped> {
         match (self, met) {
-            (Self::GlobalSidecar, _) => pair_of(entry),
+            (Self::GlobalSidecar, met) => pair_of(entry, met.and_then(served)),
+            (Self::Replica, _) => pair_of(entry, cluster::inbound_subset(entry.upstream_cluster)),
             (Self::Itself, Some(met)) => {
                 let account = met.account.as_ref();
                 let account = account.map(|it| Identity { namespace: &*it.namespace, account: &*it.account });
@@ -102,8 +111,10 @@ impl Intake {
     /// The same for a stream that may be another's.
     pub(super) fn of(mut self, from: From) -> Self {
         // What another replica tells it has counted itself.
-        self.seen.count(matches!(from, From::Proxy(_)).then(|| self.counters.busy.clone()));
-        Self { from, ..self }
+        let is_proxy = matches!(from, From::Proxy(_));
+        self.seen.count(is_proxy.then(|| self.counters.busy.clone()));
+        let teller = if is_proxy { self.teller } else { Teller::Replica };
+        Self { from, teller, ..self }
     }
 
     /// Nothing came for a while: what was counted is told.
@@ -444,6 +455,24 @@ mod tests {
         }
         assert!(calls.try_recv().is_err());
         assert_eq!(counters.skipped(Skipped::OtherProxy), 2);
+    }
+
+    #[test]
+    fn a_global_sidecar_of_one_namespace_is_believed_about_callers_of_that_one_alone() {
+        let (intake, mut calls, counters, start) = mk_intake(8);
+        let account = Identity { namespace: "shop", account: "global-sidecar" }.to_owned();
+        let peer = Some(Peer::GlobalSidecar(Serves::OwnNamespace));
+        let address = "172.17.0.10".parse().unwrap();
+        let mut intake = intake.of(From::Proxy(None)).met(Some(Met { address, peer, account: Some(account) }));
+        let of = |namespace: &str| format!("spiffe://cluster.local/ns/{namespace}/sa/web");
+        let entries = [Some(of("shop")), Some(of("bank")), None].map(|uri| mk_entry(uri.as_deref(), |_| ()));
+        intake.take(&mk_stream_message(None, entries.to_vec()), start).unwrap();
+        let told = calls.try_recv().unwrap();
+        let accounts: Vec<_> = told.iter().map(|call| call.peer.as_ref().map(|peer| &*peer.account)).collect();
+        assert_eq!(accounts, [Some(""), Some("web")], "by its address it must be of the namespace");
+        assert!(told.iter().all(|call| call.peer.as_ref().is_some_and(|peer| &*peer.namespace == "shop")));
+        assert_eq!(counters.skipped(Skipped::NotItsNamespace), 1);
+        assert!(calls.try_recv().is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use lazyload_logic::observation::Call;
 use lazyload_logic::settings::{Context, LogSecurity, resolve};
 use lazyload_logic::trust::Believed;
 use rustls::ClientConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -48,12 +48,17 @@ struct Running {
 
 /// A server whose replicas, if it has any, are all on loopback.
 async fn start(security: LogSecurity, identity: Option<Arc<Identity>>) -> Running {
+    start_with(security, identity, &json!({})).await
+}
+
+/// The same with other settings.
+async fn start_with(security: LogSecurity, identity: Option<Arc<Identity>>, settings: &Value) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (calls_tx, calls) = mpsc::channel(8);
     let counters = Arc::new(Counters::default());
     let identity = watch::Sender::new(identity);
-    let believed = Believed::of(&resolve(&json!({}), &Context::default()).unwrap().settings);
+    let believed = Believed::of(&resolve(settings, &Context::default()).unwrap().settings);
     let door = Door::new(security, identity.subscribe(), watch::channel(believed).1);
     let others = [("other".to_owned(), vec![address.ip()])].into();
     let peers = watch::Sender::new(Peers { own: vec![], others });
@@ -143,6 +148,23 @@ async fn the_global_sidecars_proxy_is_believed_over_mutual_tls() {
         assert_eq!(running.next().await, "172.17.0.11 details");
         assert_eq!(running.counters.streams_secured.load(Relaxed), 1);
     }
+}
+
+#[tokio::test]
+async fn in_namespace_mode_what_a_global_sidecar_tells_is_of_its_own_namespace() {
+    let authority = Authority::new();
+    let settings = json!({"general": {"globalSidecarMode": "namespace", "namespace": ["shop", "bank"]}});
+    let mut running = start_with(LogSecurity::Strict, Some(authority.identity(CONTROLLER)), &settings).await;
+    for namespace in ["shop", "bank"] {
+        let uri = format!("spiffe://cluster.local/ns/{namespace}/sa/global-sidecar");
+        let stream = Stream::open(running.address, shows(&authority, &uri), false).await.unwrap();
+        stream.tell("details").await;
+        let told = timeout(DEADLINE, running.calls.recv()).await.expect("no call came").expect("the server is gone");
+        let of = told.iter().map(|call| call.peer.as_ref().is_some_and(|peer| peer.is(namespace, "")));
+        assert_eq!(of.collect::<Vec<_>>(), [true], "{told:?}");
+    }
+    is_shut_out(&running, shows(&authority, GLOBAL_SIDECAR)).await;
+    running.refused(Refused::Peer, 1).await;
 }
 
 #[tokio::test]

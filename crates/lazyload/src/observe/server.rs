@@ -183,7 +183,7 @@ impl AccessLogService {
         }
         let address = met.map(|met| met.address);
         let is_replica = self.relay.as_ref().is_some_and(|relay| relay.is_peer(address));
-        if relayed && is_replica && !matches!(peer, Some(Peer::GlobalSidecar | Peer::Workload)) {
+        if relayed && is_replica && !matches!(peer, Some(Peer::GlobalSidecar(_) | Peer::Workload)) {
             return Ok(From::Replica);
         }
         self.counters.relay_refused.fetch_add(1, Relaxed);

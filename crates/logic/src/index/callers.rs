@@ -110,7 +110,7 @@ impl Callers {
     /// Who called. Of several pods that agree with the certificate (all do with none) the newest one, of those that are there; where
     /// none is, the last one that is gone.
     pub(super) fn find(&self, address: IpAddr, peer: Option<&Identity<Box<str>>>) -> Result<Caller<'_>, NoCaller> {
-        let agrees = |pod: &&Pod| peer.is_none_or(|peer| peer.is(&pod.id.namespace, &pod.account));
+        let agrees = |pod: &&Pod| peer.is_none_or(|peer| peer.agrees(&pod.id.namespace, &pod.account));
         if let Some(pod) = self.pods_at(address).find(agrees) {
             return Ok(Caller::Pod(pod));
         }
@@ -181,6 +181,9 @@ mod tests {
         assert_eq!(found(&callers, Some("c")), Err(NoCaller::Disagrees));
         let other = identity("test", "a");
         assert_eq!(callers.find(ADDRESS, Some(&other)), Err(NoCaller::Disagrees), "the namespace counts");
+        // Of some it is only known of which namespace they must be.
+        assert_eq!(found(&callers, Some("")), Ok("b-1".into()));
+        assert_eq!(callers.find(ADDRESS, Some(&identity("test", ""))), Err(NoCaller::Disagrees));
     }
 
     #[test]

@@ -17,6 +17,13 @@ pub fn is_inbound(cluster: &str) -> bool {
     direction(cluster) == Some(Direction::Inbound)
 }
 
+/// The subset that an inbound cluster names; `None` for none, and for every other cluster. Istio's have none, or a port's name.
+#[must_use]
+pub fn inbound_subset(cluster: &str) -> Option<&str> {
+    let subset = is_inbound(cluster).then(|| cluster.split('|').nth(2)).flatten()?;
+    (!subset.is_empty()).then_some(subset)
+}
+
 /// The host of a cluster that a proxy's own workload calls, empty where the mesh does not know it; `None` for every other cluster.
 #[must_use]
 pub fn called(cluster: &str) -> Option<&str> {
@@ -67,6 +74,14 @@ mod tests {
             "PassthroughCluster",
         ] {
             assert!(!is_inbound(cluster), "{cluster}");
+        }
+    }
+
+    #[test]
+    fn the_subset_is_the_third_part_of_an_inbound_cluster() {
+        assert_eq!(inbound_subset("inbound|80|shop|"), Some("shop"));
+        for cluster in ["inbound|80||", "inbound|80|shop", "outbound|80|shop|a", "PassthroughCluster", ""] {
+            assert_eq!(inbound_subset(cluster), None, "{cluster}");
         }
     }
 

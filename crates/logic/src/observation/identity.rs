@@ -10,8 +10,16 @@ const MAX_ACCOUNT: usize = 253;
 pub struct Identity<T> {
     /// The namespace.
     pub namespace: T,
-    /// The service account.
+    /// The service account; empty where the namespace alone is known.
     pub account: T,
+}
+
+impl<'a> Identity<&'a str> {
+    /// Somebody of a namespace, whatever the account.
+    #[must_use]
+    pub fn of_namespace(namespace: &'a str) -> Self {
+        Self { namespace, account: "" }
+    }
 }
 
 impl Identity<&str> {
@@ -27,6 +35,18 @@ impl<T: AsRef<str>> Identity<T> {
     #[must_use]
     pub fn is(&self, namespace: &str, account: &str) -> bool {
         self.namespace.as_ref() == namespace && self.account.as_ref() == account
+    }
+
+    /// Whether the account is known, and not the namespace alone.
+    #[must_use]
+    pub fn names_account(&self) -> bool {
+        !self.account.as_ref().is_empty()
+    }
+
+    /// Whether a pod of that namespace and account may be whom this names.
+    #[must_use]
+    pub fn agrees(&self, namespace: &str, account: &str) -> bool {
+        self.namespace.as_ref() == namespace && (!self.names_account() || self.account.as_ref() == account)
     }
 }
 
@@ -67,6 +87,14 @@ mod tests {
             assert!(!identity.is("default", "default") && !identity.is("test", "bookinfo-productpage"));
         }
         assert!(parse("spiffe://a/ns/default/sa/build.robot").is_some(), "an account may have dots");
+    }
+
+    #[test]
+    fn a_namespace_alone_agrees_with_each_of_its_accounts() {
+        let (web, any) = (Identity { namespace: "shop", account: "web" }, Identity::of_namespace("shop"));
+        assert!(web.agrees("shop", "web") && !web.agrees("shop", "db") && !web.agrees("bank", "web"));
+        assert!(any.agrees("shop", "web") && any.agrees("shop", "db") && !any.agrees("bank", "web"));
+        assert!(web.names_account() && !any.names_account());
     }
 
     #[test]

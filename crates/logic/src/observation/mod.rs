@@ -20,7 +20,8 @@ pub use log_line::{LineError, LogLine, call_of, parse_line};
 pub struct Call {
     /// The address that called; IPv4 mapped into IPv6 is written as IPv4.
     pub caller: IpAddr,
-    /// Who called, by the certificate; none without mTLS, and in logs as text.
+    /// Who called, by the certificate; none without mTLS, and in logs as text. Where there is no certificate, and who tells serves one namespace
+    /// alone, that namespace.
     pub peer: Option<Identity<Box<str>>>,
     /// The host as the client asked for it, without port, in lower case, without trailing dot; a short name is still short.
     pub authority: String,
@@ -58,7 +59,7 @@ pub struct Entry<'a> {
 pub struct Pair<'a> {
     /// The address that called.
     pub caller: IpAddr,
-    /// Who called, by the certificate.
+    /// Who called, as in [`Call::peer`].
     pub peer: Option<Identity<&'a str>>,
     /// The host.
     pub host: Host<'a>,
@@ -77,6 +78,8 @@ pub enum Skipped {
     CallerNotAddress,
     /// The caller's certificate has a SPIFFE URI that is not of Istio's form.
     IdentityMalformed,
+    /// The caller is of another namespace than the one that this global-sidecar serves.
+    NotItsNamespace,
     /// The entry is of a connection and not of a request.
     NotHttp,
     /// The entry is of another proxy than a global-sidecar's.
@@ -99,12 +102,13 @@ pub enum Skipped {
 
 impl Skipped {
     /// Every reason; [`Skipped::index`] is the place in here.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::EntryMalformed,
         Self::NoCallerAddress,
         Self::CallerNotSocket,
         Self::CallerNotAddress,
         Self::IdentityMalformed,
+        Self::NotItsNamespace,
         Self::NotHttp,
         Self::OtherProxy,
         Self::NotInbound,
@@ -125,6 +129,7 @@ impl Skipped {
             Self::CallerNotSocket => "caller_not_socket",
             Self::CallerNotAddress => "caller_not_address",
             Self::IdentityMalformed => "identity_malformed",
+            Self::NotItsNamespace => "not_its_namespace",
             Self::NotHttp => "not_http",
             Self::OtherProxy => "other_proxy",
             Self::NotInbound => "not_inbound",
@@ -147,11 +152,11 @@ impl Skipped {
 /// Who called which host, as told by an entry of a global-sidecar's proxy; borrows from the entry.
 ///
 /// Only inbound entries count: they carry the caller's address and the host that it asked for, while the outbound entry
-/// of the same request has the proxy itself as the caller.
+/// of the same request has the proxy itself as the caller. One that serves a single namespace is believed about callers of that one alone.
 ///
 /// # Errors
 /// The reason why the entry tells nothing.
-pub fn pair_of<'a>(entry: &Entry<'a>) -> Result<Pair<'a>, Skipped> {
+pub fn pair_of<'a>(entry: &Entry<'a>, serves: Option<&'a str>) -> Result<Pair<'a>, Skipped> {
     if !cluster::is_inbound(entry.upstream_cluster) {
         return Err(Skipped::NotInbound);
     }
@@ -164,6 +169,12 @@ pub fn pair_of<'a>(entry: &Entry<'a>) -> Result<Pair<'a>, Skipped> {
     let peer = match entry.peer {
         Some(uri) => Some(identity::parse(uri).ok_or(Skipped::IdentityMalformed)?),
         None => None,
+    };
+    let peer = match (peer, serves) {
+        (Some(peer), Some(served)) if peer.namespace != served => return Err(Skipped::NotItsNamespace),
+        // Whose address it is, the index knows.
+        (None, served) => served.map(Identity::of_namespace),
+        (peer, _) => peer,
     };
     Ok(Pair { caller: caller.to_canonical(), peer, host: authority::parse(entry.authority)? })
 }
@@ -240,16 +251,25 @@ mod tests {
 
     #[test]
     fn an_inbound_entry_tells_who_called_which_host() {
-        let pair = pair_of(&mk_entry()).unwrap();
+        let pair = pair_of(&mk_entry(), None).unwrap();
         assert_eq!((pair.caller.to_string().as_str(), pair.host.as_str()), ("172.17.0.11", "details"));
         assert!(pair.peer.unwrap().is("default", "bookinfo-productpage"));
-        assert_eq!(pair_of(&Entry { peer: None, ..mk_entry() }).unwrap().peer, None);
+        assert_eq!(pair_of(&Entry { peer: None, ..mk_entry() }, None).unwrap().peer, None);
+    }
+
+    #[test]
+    fn who_serves_one_namespace_is_believed_about_callers_of_that_one_alone() {
+        let (entry, bare) = (mk_entry(), Entry { peer: None, ..mk_entry() });
+        assert!(pair_of(&entry, Some("default")).unwrap().peer.unwrap().is("default", "bookinfo-productpage"));
+        assert_eq!(pair_of(&entry, Some("shop")), Err(Skipped::NotItsNamespace));
+        let told = pair_of(&bare, Some("shop")).unwrap();
+        assert_eq!(told.peer, Some(Identity::of_namespace("shop")), "the pod that has the address must be of it");
     }
 
     #[test]
     fn an_ipv4_caller_mapped_into_ipv6_is_the_ipv4_caller() {
         let entry = Entry { caller: Caller::Address("::ffff:172.17.0.11"), ..mk_entry() };
-        assert_eq!(pair_of(&entry).unwrap().caller.to_string(), "172.17.0.11");
+        assert_eq!(pair_of(&entry, None).unwrap().caller.to_string(), "172.17.0.11");
     }
 
     #[test]
@@ -271,7 +291,7 @@ mod tests {
             (Entry { authority: "de tails", ..mk_entry() }, "authority_malformed"),
         ];
         for (entry, reason) in cases {
-            assert_eq!(pair_of(&entry).unwrap_err().name(), reason, "{entry:?}");
+            assert_eq!(pair_of(&entry, None).unwrap_err().name(), reason, "{entry:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::State;
 use crate::fence::switch::{EVERYTHING, Form};
 use crate::index::Caller;
-use crate::observation::Call;
+use crate::observation::{Call, Identity};
 use crate::types::{Kind, ObjectRef, Sidecar};
 
 /// Moments that are remembered, of all fences together: some weeks of a settled mesh.
@@ -142,7 +142,8 @@ impl State {
             Ok(Caller::Pod(pod)) => pod.id.to_string(),
             _ => call.caller.to_string(),
         };
-        let (host, written, verified) = (host.to_owned(), call.authority.clone(), call.peer.is_some());
+        let verified = call.peer.as_ref().is_some_and(Identity::names_account);
+        let (host, written) = (host.to_owned(), call.authority.clone());
         self.history.add(fence, unix_seconds, What::Called { host, written, caller, verified });
     }
 

@@ -13,7 +13,7 @@ use crate::fence::revision::is_in_scope;
 use crate::fence::sidecar::workload_labels;
 use crate::index::{Caller, NoCaller, selects};
 use crate::ledger::Recorded;
-use crate::observation::{Call, authority};
+use crate::observation::{Call, Identity, authority};
 use crate::types::{Now, ObjectRef};
 
 /// A call waits this long for the news of its caller.
@@ -129,7 +129,7 @@ impl State {
         if fences.is_empty() {
             return self.wait(Waiting { since, call, reason: "caller_without_service" }, now);
         }
-        if call.peer.is_some() {
+        if call.peer.as_ref().is_some_and(Identity::names_account) {
             self.learned.verified += 1;
         } else {
             self.learned.unverified += 1;

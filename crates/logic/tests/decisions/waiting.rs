@@ -146,6 +146,24 @@ fn a_call_whose_certificate_is_not_the_pods_is_skipped_and_counted_after_its_wai
 }
 
 #[test]
+fn a_call_without_a_certificate_that_is_told_of_one_namespace_is_of_its_pods_alone() {
+    let mut world = world();
+    world.put(mk_pod_of("a-1", Some("web"), "10.0.0.1"));
+    world.settle();
+    let told_of = |world: &mut World, namespace: &str| {
+        let peer = Some(Identity::of_namespace(namespace).to_owned());
+        world.on(Event::Called(vec![Call { peer, ..mk_call("10.0.0.1", "b:80", 1).unwrap() }]));
+        world.settle_within(Duration::from_secs(60));
+    };
+    told_of(&mut world, "other");
+    assert!(!learned_b(&world));
+    assert_eq!(world.state.learned().skipped["identity_mismatch"], 1);
+    told_of(&mut world, "default");
+    assert!(learned_b(&world));
+    assert_eq!((world.state.learned().verified, world.state.learned().unverified), (0, 1), "by its address");
+}
+
+#[test]
 fn a_pod_without_an_account_has_the_account_default() {
     for account in [None, Some("")] {
         let mut world = world();
