@@ -9,6 +9,7 @@ use super::{DEADLINE, command};
 use crate::support::waiting::eventually;
 
 const MODE: &str = "lazyload.slime.io/mode";
+const AFTER: &str = "lazyload.slime.io/enforce-after";
 
 fn ask(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
     command::hear(&cluster.folder().join("admin.kubeconfig"), arguments)
@@ -96,6 +97,76 @@ async fn a_fence_is_observed_recommended_enforced_and_widened_and_nothing_that_i
     stands(&cluster, &controller, None, Some(&ALL)).await;
     let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
     assert_eq!(fence["spec"], spec, "nothing of the user's was edited");
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_waits_until_it_is_known_well_enough_and_a_restart_begins_nothing_again() {
+    let Some(cluster) = Cluster::start("enforce after").await else { return };
+    let objects = &cluster.objects;
+    for name in ["productpage", "details", "reviews"] {
+        objects.service("default", name, json!({"app": name})).await;
+    }
+    objects.pod("default", "productpage", "10.244.0.10").await;
+    let spec = json!({"enable": true, "workloadSelector": {"fromService": true}});
+    objects.fence("default", "productpage", spec).await;
+    let general = json!({"wormholePort": ["9080"], "enforceAfter": "1h"});
+    let mut controller = Controller::start(&cluster, &general);
+    controller.ready().await;
+    let _stream = send(&controller, &[("10.244.0.10", "details:9080")]).await;
+    stands(&cluster, &controller, Some("waiting"), None).await;
+    let learned = || async {
+        let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
+        let newest = &fence["status"]["coverage"]["newestHost"];
+        // The last write of several tells of it.
+        let is_told = newest.is_string() && fence["status"]["conditions"].to_string().contains("\"Waiting\"");
+        anyhow::ensure!(is_told, "{fence} {}", controller.log());
+        Ok(fence["status"]["coverage"].clone())
+    };
+    let before = eventually("it has learned, and waits for more", DEADLINE, learned).await;
+    assert_eq!(before["pods"], 1, "{before}");
+    let written = objects.versions("ServiceFence").await;
+
+    assert_eq!(controller.terminate().await, Some(0));
+    controller.start_again();
+    controller.ready().await;
+    let _again = send(&controller, &[("10.244.0.10", "details:9080")]).await;
+    controller.counts("lazyload_fence_modes{mode=\"waiting\"}", 1.0).await;
+    assert_eq!(objects.versions("ServiceFence").await, written, "what is known is not written again");
+
+    let _more = send(&controller, &[("10.244.0.10", "reviews:9080")]).await;
+    let learned = || async {
+        let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
+        let is_known = fence["status"]["domains"].get("reviews.default.svc.cluster.local").is_some();
+        anyhow::ensure!(is_known, "{fence} {}", controller.log());
+        Ok(fence["status"]["coverage"].clone())
+    };
+    let after = eventually("it has learned more", DEADLINE, learned).await;
+    assert_eq!((&after["since"], &after["pods"]), (&before["since"], &json!(1)), "{after}");
+    assert!(after["newestHost"].as_str() >= before["newestHost"].as_str(), "{before} {after}");
+
+    let (_, said) = ask(&cluster, &["status", "-o", "wide"]);
+    assert!(said.contains("waiting") && said.contains("1 pod") && said.contains("general.enforceAfter"), "{said}");
+    let (code, said) = ask(&cluster, &["recommend"]);
+    assert!(code == 0 && said.contains(REVIEWS) && said.contains("1 pod seen calling"), "{said}");
+    let address = controller.auxiliary_address();
+    let explain = |host: &str| ask(&cluster, &["explain", "productpage", host, "--controller", &address]);
+    let (code, said) = explain("reviews");
+    let taught = "Z: default/productpage-v1 called it as reviews, by its address\n";
+    assert!(code == 0 && said.contains(taught) && said.contains("it waits until"), "{said}");
+    let (code, said) = explain("details");
+    assert!(code == 0 && said.contains("    it was learned before the controller began\n"), "{said}");
+
+    objects.label("Service", "default", "productpage", AFTER, Some("1s")).await;
+    stands(&cluster, &controller, None, Some(&ALL)).await;
+    eventually("nothing is told of coverage any more", DEADLINE, || async {
+        let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
+        anyhow::ensure!(fence["status"].get("coverage").is_none(), "{fence}");
+        Ok(())
+    })
+    .await;
+    let (code, said) = explain("reviews");
+    assert!(code == 0 && said.contains("in the Sidecar since "), "{said}");
     assert_eq!(controller.terminate().await, Some(0));
 }
 

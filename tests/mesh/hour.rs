@@ -107,6 +107,7 @@ impl Hour<'_> {
         user.until(STATUS, &["observe", HOSTS[0], HOSTS[1]]).await;
         let fence = testbed.get(&["servicefence", "productpage", "-n", "default"]).unwrap();
         assert_eq!((&fence["status"]["mode"], &fence["status"]["callerLog"]), (&json!("observe"), &json!(FILTER)));
+        assert!(fence["status"]["coverage"]["pods"].as_u64() >= Some(1), "{:#}", fence["status"]);
         let sidecars = testbed.get(&["sidecar", "-n", "default"]).unwrap();
         assert_eq!(sidecars["items"], json!([]));
         assert!(clusters(testbed, "productpage-v1").unwrap().contains(FILTER));

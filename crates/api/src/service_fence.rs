@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -133,12 +133,15 @@ pub struct ServiceFenceStatus {
     /// Deprecated reverse index of the original; read, never written.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub visitor: BTreeMap<String, bool>,
-    /// How far the fence goes: `observe`, `recommend` or, for now, `break-glass`. Absent: all the way.
+    /// How far the fence goes: `observe`, `recommend`, `waiting` until it is known well enough or, for now, `break-glass`. Absent: all the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Box<str>>,
     /// The EnvoyFilter by which the proxies of its pods tell what they call, without being rerouted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller_log: Option<Box<str>>,
+    /// How well it is known what the pods of the fence call. Absent once nothing but its Sidecar is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Box<Coverage>>,
     /// How the fence is doing, one entry for each type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::condition::conditions")]
@@ -146,6 +149,34 @@ pub struct ServiceFenceStatus {
     /// The `metadata.generation` that the controller has acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+}
+
+/// How well it is known what a workload calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Coverage {
+    /// Since when it is observed.
+    #[schemars(schema_with = "date_time")]
+    pub since: Time,
+    /// When the last host was learned that was new, and that the mesh knows. Absent: none since it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub newest_host: Option<Time>,
+    /// Pods that were seen calling since then: at least so many.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(schema_with = "count")]
+    pub pods: u64,
+    /// The CronJobs whose pods were seen calling: the first sixteen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cron_jobs: Vec<String>,
+    /// Calls that its pods' own proxies told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(schema_with = "count")]
+    pub calls: u64,
+    /// Those of them that would have gone through the global-sidecar, had the Sidecar been there that was recommended at that moment.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(schema_with = "count")]
+    pub calls_to_fallback: u64,
 }
 
 /// What one dependency stands for.
@@ -192,6 +223,11 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
 /// What can never be a host. What Istio refuses besides is left out by the controller and told in a condition: an old entry of that kind
 /// must not keep its user from adding a good one.
 fn host_rules() -> serde_json::Value {
@@ -210,6 +246,14 @@ fn host_rules() -> serde_json::Value {
 /// Seconds as a number or as text, as the original writes 64-bit integers; never negative.
 fn seconds(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-int-or-string": true, "minimum": 0, "pattern": "^[0-9]{1,18}$" })
+}
+
+fn date_time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time" })
+}
+
+fn count(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int64", "minimum": 0 })
 }
 
 fn int_or_string(_: &mut SchemaGenerator) -> Schema {

@@ -281,6 +281,9 @@ pub struct ExplainArgs {
     /// Where to ask.
     #[command(flatten)]
     pub from: WorldSource,
+    /// Ask the controller at this address, its auxiliary port, since when hosts are in scope, instead of all that run in the cluster.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "mesh")]
+    pub controller: Option<String>,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lazyload_logic::fence::conditions::InShort;
-use lazyload_logic::fence::mode::BREAK_GLASS;
+use lazyload_logic::fence::mode::{BREAK_GLASS, WAITING};
 use lazyload_logic::observation::Skipped;
 use lazyload_logic::settings::Mode;
 use lazyload_logic::state::census::Census;
@@ -145,6 +145,7 @@ impl Metrics {
             Event::Listed(_) => "listed",
             Event::Called(_) => "called",
             Event::Counted(_) => "counted",
+            Event::CountedByCallers(_) => "counted_by_callers",
             Event::Measured(_) => "measured",
             Event::Finished { .. } => "finished",
             Event::Proxies { .. } => "proxies",
@@ -227,7 +228,7 @@ impl Metrics {
         self.fences.set(count(census.fences));
         self.fence_dependencies.set(count(census.dependencies));
         self.break_glass.set(count(census.glasses));
-        for mode in Mode::ALL.into_iter().map(Mode::name).chain([BREAK_GLASS]) {
+        for mode in Mode::ALL.into_iter().map(Mode::name).chain([WAITING, BREAK_GLASS]) {
             let fences = census.by_mode.get(mode).copied().unwrap_or_default();
             self.fence_modes.get_or_create(&ModeLabels { mode }).set(count(fences));
         }

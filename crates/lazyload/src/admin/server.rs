@@ -27,13 +27,18 @@ pub struct Admin {
     pub level: Option<LevelHandle>,
 }
 
-/// Serves health, metrics, what goes on through the global-sidecar and the log level until the shutdown.
+/// Serves health, metrics, what goes on through the global-sidecar, the log level and `more` until the shutdown.
 ///
 /// # Errors
 /// The listener fails.
-pub async fn serve(listener: TcpListener, admin: Admin, shutdown: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    more: Router,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
     let router = health().route("/metrics", get(metrics)).route("/fallback", get(fallback)).with_state(admin);
-    serve_router(listener, router, shutdown).await
+    serve_router(listener, router.merge(more), shutdown).await
 }
 
 async fn serve_router(listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {

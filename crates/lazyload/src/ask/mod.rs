@@ -1,7 +1,8 @@
 //! Owns the questions that a user asks from a terminal: fetches fences and Sidecars, or all that the controller knows, from the cluster or a folder.
 //! Never changes anything, and decides nothing: what is told is `lazyload_logic::report` and `lazyload_logic::state::explain`.
-//! Next: `printed` for how it is told, `world` for all that the controller knows, `pods` for those who are asked themselves, `peers` for who takes mutual TLS alone, `installation` for all of them, `dns` for whether they are found, `run::status` for the first of those who ask.
+//! Next: `printed` for how it is told, `coverage` for how well fences are known, `world` for all that the controller knows, `pods` for those who are asked themselves, `peers` for who takes mutual TLS alone, `installation` for all of them, `dns` for whether they are found, `run::status` for the first of those who ask.
 
+mod coverage;
 mod dns;
 mod installation;
 mod peers;
@@ -23,6 +24,7 @@ use crate::folder::{Folder, Keeping};
 use crate::process::api_server;
 use crate::process::exit::BadInput;
 use crate::watch::kube::resource;
+pub use coverage::{coverage_cells, coverage_told};
 pub use installation::installation;
 pub use peers::peer_authentications;
 pub use pods::{controller_namespaces, controllers};

@@ -89,7 +89,7 @@ pub async fn controllers(address: Option<&str>) -> anyhow::Result<Vec<Asked>> {
     let found = controllers_of(&client, &deployments(&client).await?).await?;
     if found.is_empty() {
         bail!(
-            "no controller runs: no pod of a SlimeBoot's controller is Running (`lazyload top --controller HOST:PORT` asks another)"
+            "no controller runs: no pod of a SlimeBoot's controller is Running (--controller HOST:PORT asks another)"
         );
     }
     Ok(found)

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::server::Console;
-use super::window::{Closed, Question};
+use super::window::{Closed, Question, Window};
 use crate::documents;
 use crate::process::clock::Clock;
 
@@ -137,6 +137,25 @@ fn documents(closeup: &Closeup) -> anyhow::Result<Documents> {
     let write = |document: Value| documents::write_like_kubectl(std::slice::from_ref(&document));
     let sidecar = closeup.sidecar.as_ref().map(sidecar_document).map(write).transpose()?;
     Ok(Documents { fence: write(fence_document(&closeup.fence))?, sidecar })
+}
+
+/// What those are answered by who ask for timelines where everybody may: one at a time, so that they hold nothing up.
+#[derive(Clone)]
+pub(super) struct Timelines {
+    pub(super) window: Window,
+    pub(super) turn: Arc<Mutex<()>>,
+}
+
+/// What happened to a fence, as this replica remembers it.
+pub(super) async fn timeline(
+    State(timelines): State<Timelines>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let turn = timelines.turn.lock().await;
+    let id = ObjectRef::new(namespace, name);
+    let moments = timelines.window.ask(|answer| Question::Timeline(id, answer)).await?;
+    drop(turn);
+    Ok(Json(moments).into_response())
 }
 
 /// What goes on through the global-sidecar: the same as `/fallback` on the auxiliary port.

@@ -13,6 +13,6 @@ mod stream;
 mod tests;
 mod window;
 
-pub use server::{Console, serve};
+pub use server::{Console, serve, timelines};
 pub(crate) use window::Asked;
 pub use window::{Viewed, window};

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::answers::{self, Counted};
+use super::answers::{self, Counted, Timelines};
 use super::stream::LISTENERS;
 use super::window::Window;
 use super::{door, files, stream};
@@ -67,6 +67,13 @@ impl Console {
 pub async fn serve(listener: TcpListener, console: Console) -> std::io::Result<()> {
     let shutdown = console.shutdown.clone();
     axum::serve(listener, router(console)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// What `lazyload explain` asks for by way of the auxiliary port, which the API server reaches.
+pub fn timelines(window: Window) -> Router {
+    Router::new()
+        .route("/timelines/{namespace}/{name}", get(answers::timeline))
+        .with_state(Timelines { window, turn: Arc::default() })
 }
 
 pub(super) fn router(console: Console) -> Router {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lazyload_logic::settings::Entry;
 use lazyload_logic::state::State;
+use lazyload_logic::state::history::Moment;
 use lazyload_logic::state::savings::Savings;
 use lazyload_logic::state::view::{Closeup, Page};
 use lazyload_logic::types::ObjectRef;
@@ -24,6 +25,8 @@ pub(super) enum Question {
     Among(Arc<BTreeSet<ObjectRef>>, oneshot::Sender<Page>),
     /// One fence.
     One(ObjectRef, oneshot::Sender<Option<Closeup>>),
+    /// What happened to a fence.
+    Timeline(ObjectRef, oneshot::Sender<Vec<Moment>>),
     /// What fences save.
     Savings(oneshot::Sender<Savings>),
     /// The settings in force.
@@ -134,6 +137,7 @@ impl Asked {
             Question::After(after, answer) => drop(answer.send(state.page_of_fences(after.as_ref()))),
             Question::Among(ids, answer) => drop(answer.send(state.fences_among(&ids))),
             Question::One(id, answer) => drop(answer.send(state.closeup(&id))),
+            Question::Timeline(id, answer) => drop(answer.send(state.history(&id))),
             Question::Savings(answer) => drop(answer.send(state.savings())),
             Question::Settings(answer) => drop(answer.send(state.settings().entries())),
             Question::Counts(answer) => {

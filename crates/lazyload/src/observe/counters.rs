@@ -46,6 +46,8 @@ pub(crate) struct Counters {
     skipped: [AtomicU64; Skipped::ALL.len()],
     /// How often each pair was seen.
     pub(crate) busy: Arc<Busy>,
+    /// How often each pair was told by its caller's own proxy: none of it passes the global-sidecar.
+    pub(crate) busy_callers: Arc<Busy>,
     /// How long new pairs were on their way here.
     pub(crate) on_the_way: OnTheWay,
 }

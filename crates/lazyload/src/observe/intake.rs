@@ -158,8 +158,8 @@ impl Intake {
     fn listen(&mut self, message: &[u8]) {
         if is_callers(message) && self.met.is_some() && matches!(self.from, From::Proxy(_)) {
             self.teller = Teller::Itself;
-            // What is counted is what passes a global-sidecar.
-            self.seen.count(None);
+            // It does not pass a global-sidecar.
+            self.seen.count(Some(self.counters.busy_callers.clone()));
         } else if self.teller == Teller::GlobalSidecar && is_other_proxy(message) {
             self.teller = Teller::Nobody;
         }
@@ -442,6 +442,7 @@ mod tests {
             assert!(calls.try_recv().is_err());
             drop(intake);
             assert!(counters.busy.take().0.is_empty(), "what is direct does not pass the global-sidecar");
+            assert_eq!(told(&counters.busy_callers.take().0), ["172.17.0.11 details 1"]);
         }
     }
 

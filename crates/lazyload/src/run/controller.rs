@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::Router;
 use lazyload_logic::boot::controller_needs;
 use lazyload_logic::settings::{Context, MetricSource, Settings};
 use lazyload_logic::state::State;
@@ -59,8 +60,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         MetricSource::Prometheus => None,
     };
     let admin = Admin { readiness: readiness.clone(), metrics: metrics.clone(), level: Some(level.clone()) };
-    let mut admin_tasks = serve_admin(&settings, &admin, &shutdown)?;
     let (window, viewed) = console::window();
+    let mut admin_tasks = serve_admin(&settings, &admin, console::timelines(window.clone()), &shutdown)?;
     let console = Console::new(window, metrics.clone(), readiness.clone(), &settings.console_hosts, shutdown.clone());
     admin_tasks.extend(serve_console(&settings, console.of_replica(pod)));
 
@@ -137,11 +138,16 @@ async fn lost(replica: &mut Option<Replica>) -> anyhow::Result<()> {
 
 type AdminTask = tokio::task::JoinHandle<std::io::Result<()>>;
 
-fn serve_admin(settings: &Settings, admin: &Admin, shutdown: &CancellationToken) -> anyhow::Result<Vec<AdminTask>> {
+fn serve_admin(
+    settings: &Settings,
+    admin: &Admin,
+    more: Router,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Vec<AdminTask>> {
     let aux = listen(&settings.aux_address)?;
     let metrics = listen(&settings.metrics_address)?;
     Ok(vec![
-        tokio::spawn(server::serve(aux, admin.clone(), shutdown.clone())),
+        tokio::spawn(server::serve(aux, admin.clone(), more, shutdown.clone())),
         tokio::spawn(server::serve_metrics(metrics, admin.clone(), shutdown.clone())),
     ])
 }

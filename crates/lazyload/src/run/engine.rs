@@ -194,7 +194,11 @@ impl<W: Writer> Engine<W> {
         if !calls.is_empty() {
             self.on(Event::Counted(calls));
         }
-        self.metrics.fallback(self.state.busiest(self.clock.now()), uncounted);
+        let (calls, uncounted_direct) = self.metrics.observed().busy_callers.take();
+        if !calls.is_empty() {
+            self.on(Event::CountedByCallers(calls));
+        }
+        self.metrics.fallback(self.state.busiest(self.clock.now()), uncounted + uncounted_direct);
         if self.leading {
             self.state.tell_stuck();
         }

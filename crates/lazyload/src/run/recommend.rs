@@ -5,16 +5,16 @@ use std::io::Write as _;
 use anyhow::bail;
 use lazyload_logic::types::ObjectRef;
 
-use crate::ask::{World, one_named, world};
+use crate::ask::{World, coverage_told, one_named, world};
 use crate::cli::RecommendArgs;
 use crate::documents;
 
-/// Prints them as YAML; why one is left out goes to standard error.
+/// Prints them as YAML; how well each fence is known, and why one is left out, goes to standard error.
 ///
 /// # Errors
 /// What it needs cannot be fetched, or there is no such fence, or nothing to print.
 pub async fn run(args: RecommendArgs) -> anyhow::Result<()> {
-    let World { state, .. } = world(&args.from).await?;
+    let World { state, unix_seconds } = world(&args.from).await?;
     let namespace = args.from.source.namespace.as_deref();
     let index = state.index();
     let ids: Vec<ObjectRef> = match &args.workload {
@@ -32,12 +32,20 @@ pub async fn run(args: RecommendArgs) -> anyhow::Result<()> {
     let mut objects = Vec::new();
     for fence in ids.iter().filter_map(|id| index.find_fence(id)) {
         match state.recommended(fence) {
-            Ok(sidecar) => objects.push(sidecar),
+            Ok(sidecar) => {
+                objects.push(sidecar);
+                if let Some(coverage) = &fence.status.coverage {
+                    let told = coverage_told(coverage, unix_seconds);
+                    writeln!(std::io::stderr(), "lazyload: ServiceFence {}: {told}", fence.id)?;
+                }
+            }
             Err(why) => writeln!(std::io::stderr(), "lazyload: ServiceFence {}: {why}", fence.id)?,
         }
     }
     if objects.is_empty() {
-        bail!("nothing to recommend: no fence is in mode observe or recommend, or what they lack is said above");
+        bail!(
+            "nothing to recommend: no fence is in mode observe or recommend, or waits, or what they lack is said above"
+        );
     }
     std::io::stdout().lock().write_all(documents::write(&objects)?.as_bytes())?;
     Ok(())

@@ -2,12 +2,14 @@
 
 use lazyload_logic::report::{FenceReport, Origin, Standing, reports};
 
-use crate::ask::{age, fetch, print, table};
+use crate::ask::{age, coverage_cells, coverage_told, fetch, print, table};
 use crate::cli::StatusArgs;
 use crate::process::clock::Clock;
 
 const FENCES: [&str; 10] =
     ["NAMESPACE", "NAME", "ORIGIN", "MODE", "SIDECAR", "HOSTS", "LEARNED", "EXTERNAL", "READY", "REASON"];
+/// How well each is known that learns only, and what its condition says.
+const WIDE: [&str; 5] = ["OBSERVED", "NEWEST", "SEEN", "TO-FALLBACK", "MESSAGE"];
 
 /// Prints the fences, or one with its dependencies.
 ///
@@ -20,11 +22,12 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
     }
     let reports = reports(&asked.fences, &asked.sidecars);
     let one_alone = args.workload.is_some();
+    let now = Clock::start().now().unix_seconds;
     print(&reports, args.output, |reports, wide| {
         if one_alone {
-            return reports.iter().map(one).collect();
+            return reports.iter().map(|report| one(report, now)).collect();
         }
-        all(reports, wide, Clock::start().now().unix_seconds)
+        all(reports, wide, now)
     })
 }
 
@@ -35,7 +38,7 @@ fn all(reports: &[FenceReport], wide: bool, now: i64) -> std::io::Result<String>
     let mut header = FENCES.to_vec();
     header.push("AGE");
     if wide {
-        header.push("MESSAGE");
+        header.extend(WIDE);
     }
     let rows: Vec<Vec<String>> = reports.iter().map(|report| row(report, wide, now)).collect();
     table(&header, &rows)
@@ -60,14 +63,18 @@ fn row(report: &FenceReport, wide: bool, now: i64) -> Vec<String> {
         age(report.created, now),
     ];
     if wide {
+        cells.extend(coverage_cells(report.coverage.as_deref(), now));
         cells.push(told(|condition| &condition.message));
     }
     cells
 }
 
-fn one(report: &FenceReport) -> std::io::Result<String> {
+fn one(report: &FenceReport, now: i64) -> std::io::Result<String> {
     let mut text = format!("ServiceFence {}/{} ({})\n", report.namespace, report.name, origin(report.origin));
     text += &format!("Mode: {}\n", report.mode);
+    if let Some(coverage) = &report.coverage {
+        text += &format!("Coverage: {}\n", coverage_told(coverage, now));
+    }
     text += &format!("Sidecar: {}, {} entries\n", sidecar(report), report.routed.len());
     if !report.announced.is_empty() {
         text += &format!("  clusters only: {}\n", report.announced.join(", "));
@@ -138,6 +145,7 @@ mod tests {
             origin: Origin::Automatic,
             enabled: true,
             mode: "enforce".into(),
+            coverage: None,
             sidecar: Standing::Settled,
             routed: vec!["*/a".into(), "istio-system/*".into()],
             announced: Vec::new(),
@@ -180,7 +188,7 @@ mod tests {
 
     #[test]
     fn one_fence_is_told_with_what_it_depends_on_and_why() {
-        let text = one(&report()).unwrap();
+        let text = one(&report(), 0).unwrap();
         assert!(
             text.starts_with(
                 "ServiceFence default/productpage (automatic)\nMode: enforce\nSidecar: settled, 2 entries\nReady: True Applied\n"
@@ -192,6 +200,29 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("learned   2       unknown to the mesh   -\n"), "{text}");
+    }
+
+    #[test]
+    fn a_fence_that_learns_only_is_told_with_how_well_it_is_known() {
+        let coverage =
+            serde_json::json!({"since": "1970-01-02T00:00:00Z", "pods": 2, "calls": 1_000, "callsToFallback": 1});
+        let coverage = serde_json::from_value(coverage).unwrap();
+        let learning = FenceReport { mode: "waiting".into(), coverage: Some(coverage), ..report() };
+        let text = one(&learning, 4 * 86_400).unwrap();
+        assert!(
+            text.contains(
+                "Mode: waiting\nCoverage: observed for 3d (since 1970-01-02T00:00:00Z); nothing new learned since; 2 pods seen calling; \
+                 1 of 1000 calls (0.100%) would have gone through the global-sidecar\n"
+            ),
+            "{text}"
+        );
+        let text = all(&[learning, report()], true, 4 * 86_400).unwrap();
+        assert!(
+            text.lines().next().unwrap().ends_with("AGE   OBSERVED   NEWEST   SEEN     TO-FALLBACK   MESSAGE"),
+            "{text}"
+        );
+        assert!(text.contains("3d    3d         -        2 pods   0.100%        -\n"), "{text}");
+        assert!(text.contains("3d    -          -        -        -             -\n"), "{text}");
     }
 
     #[test]

@@ -26,10 +26,11 @@ pub const FIRST_CALLS_DENIED: &str = "FirstCallsDenied";
 const ORDER: [&str; 6] = [READY, SIDECAR_APPLIED, CONFLICT, SPEC_VALID, FIRST_CALLS_DENIED, TRUNCATED];
 
 /// Every reason that is given here.
-const REASONS: [&str; 18] = [
+const REASONS: [&str; 19] = [
     "Applied",
     "Observing",
     "Recommending",
+    "Waiting",
     "BreakGlass",
     "RuledByOther",
     "Disabled",

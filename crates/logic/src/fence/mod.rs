@@ -1,6 +1,6 @@
 //! Owns what a fence should be: whether it exists, what it depends on, which Sidecar follows from it, when that is written.
 //! Never looks at the world or keeps state between calls; `state` does.
-//! Next: `enrollment`, `mode`, `named`, `dependencies`, `sidecar` in that order; then `switch` for how a Sidecar gets there.
+//! Next: `enrollment`, `mode`, `wait`, `named`, `dependencies`, `sidecar` in that order; then `switch` for how a Sidecar gets there.
 
 pub mod admission;
 pub mod alias;
@@ -23,3 +23,4 @@ pub mod scope;
 pub mod sidecar;
 pub mod switch;
 pub mod validity;
+pub mod wait;

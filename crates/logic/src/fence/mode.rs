@@ -4,11 +4,15 @@
 
 use lazyload_api::names;
 
+use super::wait::Wait;
 use crate::settings::{Mode, Settings};
 use crate::types::{Fence, Labels, Namespace, Service};
 
 /// What the status calls a fence whose Sidecar is away for now.
 pub const BREAK_GLASS: &str = "break-glass";
+
+/// What the status calls one that is to be enforced, and is not known well enough.
+pub const WAITING: &str = "waiting";
 
 /// How far a fence goes, and who says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,8 @@ pub struct Decided {
     pub by: By,
     /// Whatever is said: it has no Sidecar for now.
     pub glass: Option<Glass>,
+    /// It is to be enforced, and is not known well enough: it has no Sidecar yet.
+    pub wait: Option<Wait>,
 }
 
 /// Who says how far a fence goes.
@@ -62,7 +68,7 @@ pub fn decide(settings: &Settings, fence: &Fence, around: Around<'_>) -> Decided
     let is_broken = |namespace: Option<&Namespace>| namespace.is_some_and(|it| is_glass_broken(&it.labels));
     let glass =
         if is_broken(around.own) { Some(Glass::Mesh) } else { is_broken(around.namespace).then_some(Glass::Namespace) };
-    Decided { mode, by, glass }
+    Decided { mode, by, glass, wait: None }
 }
 
 /// One sentence for each label that names no mode.
@@ -87,13 +93,15 @@ pub fn is_glass_broken(labels: &Labels) -> bool {
 
 /// What of a Namespace's labels matters here.
 #[must_use]
-pub fn said_by(namespace: Option<&Namespace>) -> (Option<&str>, bool) {
+pub fn said_by(namespace: Option<&Namespace>) -> ([Option<&str>; 2], bool) {
     let labels = namespace.map(|namespace| &namespace.labels);
-    let mode = labels.and_then(|labels| labels.get(names::MODE_LABEL)).map(String::as_str);
-    (mode, labels.is_some_and(is_glass_broken))
+    let said = [names::MODE_LABEL, names::ENFORCE_AFTER_LABEL];
+    let said = said.map(|key| labels.and_then(|labels| labels.get(key)).map(String::as_str));
+    (said, labels.is_some_and(is_glass_broken))
 }
 
-fn levels<'a>(fence: &'a Fence, around: Around<'a>) -> [(By, Option<&'a Labels>); 3] {
+/// Whose labels say something, the narrowest first.
+pub(super) fn levels<'a>(fence: &'a Fence, around: Around<'a>) -> [(By, Option<&'a Labels>); 3] {
     [
         (By::Fence, Some(&fence.labels)),
         (By::Service, around.service.map(|service| &service.labels)),
@@ -106,7 +114,8 @@ fn mode(labels: &Labels) -> Option<Mode> {
 }
 
 impl By {
-    fn name(self) -> &'static str {
+    /// The kind of the object.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Fence => "ServiceFence",
             Self::Service => "Service",
@@ -120,7 +129,7 @@ impl Decided {
     /// Whether the fence may have a Sidecar.
     #[must_use]
     pub fn is_enforced(self) -> bool {
-        self.mode == Mode::Enforce && self.glass.is_none()
+        self.mode == Mode::Enforce && self.glass.is_none() && self.wait.is_none()
     }
 
     /// For the status: nothing where it goes all the way.
@@ -128,7 +137,7 @@ impl Decided {
     pub fn shown(self) -> Option<&'static str> {
         match self.glass {
             Some(_) => Some(BREAK_GLASS),
-            None if self.mode == Mode::Enforce => None,
+            None if self.mode == Mode::Enforce => self.wait.map(|_| WAITING),
             None => Some(self.mode.name()),
         }
     }
@@ -140,7 +149,7 @@ impl Decided {
             (Some(_), _) => Some("BreakGlass"),
             (None, Mode::Observe) => Some("Observing"),
             (None, Mode::Recommend) => Some("Recommending"),
-            (None, Mode::Enforce) => None,
+            (None, Mode::Enforce) => self.wait.map(|_| "Waiting"),
         }
     }
 
@@ -151,7 +160,7 @@ impl Decided {
         let (namespace, flag) = match self.glass {
             Some(Glass::Mesh) => (own.as_str(), String::new()),
             Some(Glass::Namespace) => (&**of, format!(" --namespace {of}")),
-            None => return self.said(),
+            None => return self.said(settings),
         };
         format!(
             "the label {glass} of Namespace {namespace} takes every Sidecar of a fence away for now; what was learned is kept. \
@@ -159,11 +168,16 @@ impl Decided {
         )
     }
 
-    fn said(self) -> String {
+    fn said(self, settings: &Settings) -> String {
         let by = match self.by {
             By::Setting => "general.fenceMode, and no label says otherwise".to_owned(),
             by => format!("the label {} of the {}", names::MODE_LABEL, by.name()),
         };
+        if let (Mode::Enforce, Some(wait)) = (self.mode, self.wait) {
+            let hears = settings.hears_what_is_not_fenced();
+            let deaf = if hears { "" } else { ". Its calls are not heard until then: general.callerLogs is off" };
+            return format!("mode enforce ({by}), but {}{deaf}", wait.sentence());
+        }
         let what = match self.mode {
             Mode::Enforce => "it has a Sidecar",
             Mode::Recommend => {

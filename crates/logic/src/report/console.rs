@@ -27,7 +27,7 @@ pub struct Row {
     pub origin: Origin,
     /// Whether it wants a Sidecar.
     pub enabled: bool,
-    /// `enforce`, `recommend`, `observe` or `break-glass`.
+    /// `enforce`, `recommend`, `observe`, `waiting` or `break-glass`.
     pub mode: String,
     /// How its Sidecar stands.
     pub sidecar: Standing,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lazyload_api::names;
-use lazyload_api::service_fence::{DomainStatus, ServiceFenceStatus};
+use lazyload_api::service_fence::{Coverage, DomainStatus, ServiceFenceStatus};
 use serde::Serialize;
 
 use crate::fence::switch::{EVERYTHING, Form};
@@ -23,8 +23,11 @@ pub struct FenceReport {
     pub origin: Origin,
     /// Whether it wants a Sidecar.
     pub enabled: bool,
-    /// How far it goes: `enforce`, `recommend`, `observe` or `break-glass`, as the controller has told.
+    /// How far it goes: `enforce`, `recommend`, `observe`, `waiting` or `break-glass`, as the controller has told.
     pub mode: String,
+    /// How well it is known, while it learns only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Box<Coverage>>,
     /// How its Sidecar stands.
     pub sidecar: Standing,
     /// Entries of the Sidecar that have routes.
@@ -151,6 +154,7 @@ fn report(fence: &Fence, sidecar: Option<&Sidecar>) -> FenceReport {
         },
         enabled: fence.spec.enable,
         mode: fence.status.mode.as_deref().unwrap_or(Mode::Enforce.name()).to_owned(),
+        coverage: fence.status.coverage.clone(),
         sidecar: standing(sidecar, own, &form),
         routed: owned(&form.routed),
         announced: owned(&form.announced),

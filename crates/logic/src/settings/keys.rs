@@ -74,6 +74,7 @@ const GENERAL: &[&str] = &[
     "dispatches",
     "domainAliases",
     "enableShortDomain",
+    "enforceAfter",
     "fenceLabelKeyAlias",
     "fenceMode",
     "globalSidecar",

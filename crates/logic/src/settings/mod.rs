@@ -18,8 +18,8 @@ pub(crate) mod values;
 pub use log_file::LogFile;
 pub use prometheus::{Access, Headers, Prometheus};
 pub use reader::SettingsError;
-pub(crate) use resolve::DEFAULT_LOG_PORT;
 pub use resolve::{Context, Resolved, resolve};
+pub(crate) use resolve::{DEFAULT_LOG_PORT, enforce_after_of};
 pub use selector::NamespaceSelector;
 pub use table::{Entry, Takes};
 
@@ -223,6 +223,8 @@ pub struct Settings {
     pub switching: Switching,
     /// How far fences go whose labels do not say, nor those of their Services and namespaces.
     pub fence_mode: Mode,
+    /// A fence has its first Sidecar once nothing new was learned for so long (seconds), where no label says otherwise; zero: at once.
+    pub enforce_after: i64,
     /// Hosts whose AuthorizationPolicies name the caller are dependencies before any call.
     pub policy_dependencies: bool,
     /// Label key of the default workload selector.
@@ -254,6 +256,12 @@ impl Settings {
     #[must_use]
     pub fn global_sidecar_namespace(&self) -> &str {
         self.cluster_gs_namespace.as_deref().unwrap_or(&self.slime_namespace)
+    }
+
+    /// Whether calls are heard that do not pass the global-sidecar, as those of a fence without a Sidecar do not.
+    #[must_use]
+    pub fn hears_what_is_not_fenced(&self) -> bool {
+        self.source == MetricSource::Prometheus || self.caller_logs.is_some()
     }
 
     /// Where proxies of fences without a Sidecar tell what they call: nowhere, where access logs are not the source.

@@ -202,15 +202,19 @@ fn headers(block: &Reader<'_>) -> Result<Headers, SettingsError> {
 }
 
 /// A time such as `10s`, `1h30m` or `8d`; a bare number counts seconds.
-fn time(reader: &Reader<'_>, least: Duration) -> Result<Option<Duration>, SettingsError> {
-    let Some(text) = reader.name()? else { return Ok(None) };
+pub(crate) fn parse_time(text: &str) -> Option<Duration> {
     let text = text.trim();
     let seconds = text.parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()));
     let written = || match duration(text) {
         Ok(("", read)) => u64::try_from(read.as_millis()).ok().map(Duration::from_millis),
         _ => None,
     };
-    let time = seconds.or_else(written).filter(|time| *time >= least);
+    seconds.or_else(written)
+}
+
+fn time(reader: &Reader<'_>, least: Duration) -> Result<Option<Duration>, SettingsError> {
+    let Some(text) = reader.name()? else { return Ok(None) };
+    let time = parse_time(&text).filter(|time| *time >= least);
     let expected = format!("a time such as 10s, 1h30m or 8d, at least {least:?}");
     time.map(Some).ok_or_else(|| reader.error(&expected))
 }

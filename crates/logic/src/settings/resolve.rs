@@ -96,6 +96,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         caller_logs: caller_logs(&general)?,
         switching: switching(&general.key("switching"))?,
         fence_mode: fence_mode(&general.key("fenceMode"))?,
+        enforce_after: enforce_after(&general.key("enforceAfter"))?,
         policy_dependencies: on_unless_off(&general.key("policyDependencies"))?,
         service_label: service_label(&global.key("service"))?,
         istio_namespace: values::namespace(&global.key("istioNamespace"))?
@@ -110,6 +111,12 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         console_hosts: values::comma_list(&misc.key("console-hosts"))?.unwrap_or_default(),
         lease: choices::lease(&root)?,
     };
+    if settings.enforce_after > 0 && !settings.hears_what_is_not_fenced() {
+        warnings.push(
+            "general.enforceAfter waits for nothing: without general.callerLogs no call of a fence is heard that has no Sidecar"
+                .to_owned(),
+        );
+    }
     Ok(Resolved { settings, warnings })
 }
 
@@ -169,6 +176,20 @@ fn caller_logs(general: &Reader<'_>) -> Result<Option<u16>, SettingsError> {
 fn fence_mode(reader: &Reader<'_>) -> Result<Mode, SettingsError> {
     let Some(name) = reader.name()? else { return Ok(Mode::default()) };
     Mode::of_name(&name).ok_or_else(|| reader.error("enforce, recommend or observe"))
+}
+
+fn enforce_after(reader: &Reader<'_>) -> Result<i64, SettingsError> {
+    let Some(text) = reader.name()? else { return Ok(0) };
+    enforce_after_of(&text).ok_or_else(|| reader.error("a time such as 12h or 3d, or off"))
+}
+
+/// Seconds; zero where it is said that nothing is waited for.
+pub(crate) fn enforce_after_of(text: &str) -> Option<i64> {
+    // In YAML an `off` without quotes may be a flag.
+    if ["off", "no", "false"].contains(&text) {
+        return Some(0);
+    }
+    i64::try_from(prometheus::parse_time(text)?.as_secs()).ok()
 }
 
 fn log_security(reader: &Reader<'_>) -> Result<LogSecurity, SettingsError> {

@@ -62,6 +62,7 @@ impl Settings {
             caller_logs,
             switching,
             fence_mode,
+            enforce_after,
             policy_dependencies,
             service_label,
             istio_namespace,
@@ -92,7 +93,7 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 42] = [
+        let rows: [(&'static str, Value, Takes); 43] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoPort", json!(auto_port), Takes::Render),
@@ -120,6 +121,7 @@ impl Settings {
             ("general.callerLogs", json!(caller_logs), Takes::Restart),
             ("general.switching", json!(format!("{switching:?}").to_lowercase()), Takes::Nothing),
             ("general.fenceMode", json!(fence_mode.name()), Takes::Nothing),
+            ("general.enforceAfter", json!(format!("{enforce_after}s")), Takes::Nothing),
             ("general.policyDependencies", json!(if *policy_dependencies { "on" } else { "off" }), Takes::Nothing),
             ("global.service", json!(service_label), Takes::Nothing),
             ("global.istioNamespace", json!(istio_namespace), Takes::Restart),

@@ -241,6 +241,10 @@ fn each_value_that_cannot_work_is_named_by_path_and_remedy() {
             json!({"global": {"log": {"logLevel": "loud"}}}),
             "module.global.log.logLevel: expected trace, debug, info, warn, error, fatal or panic, got \"loud\"",
         ),
+        (
+            json!({"general": {"enforceAfter": "soon"}}),
+            "general.enforceAfter: expected a time such as 12h or 3d, or off, got \"soon\"",
+        ),
         (json!({"global": {"misc": 5}}), "module.global.misc: expected a map, got 5"),
         (json!({"global": "x"}), "module.global: expected a map, got \"x\""),
         (
@@ -272,7 +276,7 @@ fn all_different() -> Settings {
             "dispatches": [{"name": 1, "cluster": "c"}], "domainAliases": [{"pattern": "a"}], "stableHost": ["a.b"],
             "clusterGsNamespace": "gs", "passthroughByDefault": true, "addEnvHeaderViaLua": true, "proxyVersion": "1",
             "supportH2": true, "cleanupWormholePort": true, "globalSidecarMode": "namespace", "metricSourceType": "prometheus", "switching": "fastest",
-            "policyDependencies": false, "accessLogSecurity": "strict", "fenceMode": "observe", "callerLogs": "on",
+            "policyDependencies": false, "accessLogSecurity": "strict", "fenceMode": "observe", "callerLogs": "on", "enforceAfter": "3d",
         },
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
@@ -460,4 +464,37 @@ fn leader_election_is_off_unless_it_is_asked_for_and_its_lease_has_the_originals
     );
     let error = resolve(&json!({"global": {"misc": on, "deployRev": "a_b"}}), &Context::default()).unwrap_err();
     assert!(error.to_string().starts_with("module.global.deployRev: expected lower-case letters"), "{error}");
+}
+
+#[test]
+fn a_fence_has_its_sidecar_at_once_unless_it_is_to_be_known_for_a_time() {
+    for (value, seconds) in [
+        (json!(null), 0),
+        (json!("72h"), 259_200),
+        (json!("3d"), 259_200),
+        (json!("1h30m"), 5_400),
+        (json!(90), 90),
+        (json!("off"), 0),
+        (json!(false), 0),
+        (json!("0"), 0),
+    ] {
+        assert_eq!(settings(json!({"general": {"enforceAfter": value}})).enforce_after, seconds, "{value}");
+    }
+}
+
+#[test]
+fn waiting_for_what_is_not_heard_is_warned_of() {
+    let warnings = |entry: Value| resolve(&entry, &Context::default()).unwrap().warnings;
+    let query = "sum(x{a=\"$source_app\"})by(destination_service)";
+    let prometheus = json!({"prometheus": {"address": "http://p", "handlers": {"h": {"query": query}}}});
+    for (entry, expected) in [
+        (json!({"general": {"enforceAfter": "3d"}}), 1),
+        (json!({"general": {"enforceAfter": "3d", "callerLogs": "on"}}), 0),
+        (json!({"general": {"enforceAfter": "3d"}, "metric": prometheus}), 0),
+        (json!({"general": {"enforceAfter": "off"}}), 0),
+    ] {
+        let found = warnings(entry.clone());
+        assert_eq!(found.len(), expected, "{entry}: {found:?}");
+        assert!(found.iter().all(|warning| warning.starts_with("general.enforceAfter waits for nothing")), "{found:?}");
+    }
 }

@@ -9,7 +9,6 @@ use super::change::Change;
 use crate::boot;
 use crate::fence::revision::revision_label;
 use crate::fence::sidecar::workload_labels;
-use crate::settings::Mode;
 use crate::types::{Fence, ObjectRef};
 
 /// What this process knows of the EnvoyFilter of a fence.
@@ -36,7 +35,7 @@ impl State {
         let port = self.settings.caller_log_port()?;
         let mode = self.mode(fence);
         // In an emergency nothing is added to any proxy.
-        if !fence.spec.enable || mode.mode == Mode::Enforce || mode.glass.is_some() {
+        if !fence.spec.enable || mode.is_enforced() || mode.glass.is_some() {
             return None;
         }
         let workload = workload_labels(&self.settings, fence, &self.index)?;

@@ -24,6 +24,8 @@ pub enum Event {
     Called(Vec<Call>),
     /// Pairs were seen so often since the last time: for who asks what is called, nothing is learned from it.
     Counted(Vec<Call>),
+    /// The proxies of pods have told calls of their own so often since the last time.
+    CountedByCallers(Vec<Call>),
     /// Prometheus was asked.
     Measured(Box<Round>),
     /// A planned change was carried out, or not.

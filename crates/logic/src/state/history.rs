@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::State;
 use crate::fence::switch::{EVERYTHING, Form};
@@ -17,7 +17,7 @@ const MAX_MOMENTS: usize = 8192;
 const MAX_NAMES: usize = 8;
 
 /// Something that happened to a fence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Moment {
     /// When (Unix seconds); nothing for what was there when the controller began.
@@ -29,7 +29,7 @@ pub struct Moment {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum What {
     /// The fence was made.
@@ -91,7 +91,7 @@ pub enum What {
 }
 
 /// Some hosts: all are counted, the first ones named.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
     /// How many there are.
     pub count: usize,
@@ -117,6 +117,8 @@ impl Names {
 #[derive(Debug, Default)]
 pub(super) struct History {
     moments: VecDeque<(ObjectRef, Moment)>,
+    /// Fences of which another process has told what it remembers.
+    recalled: BTreeSet<ObjectRef>,
 }
 
 impl History {
@@ -134,6 +136,26 @@ impl State {
     pub fn history(&self, fence: &ObjectRef) -> Vec<Moment> {
         let moments = self.history.moments.iter();
         moments.filter(|(of, _)| of == fence).map(|(_, moment)| moment.clone()).collect()
+    }
+
+    /// Takes in what controllers remember of a fence, for a process that asks once and remembers nothing itself.
+    pub fn recall(&mut self, fence: &ObjectRef, moments: impl IntoIterator<Item = Moment>) {
+        self.history.recalled.insert(fence.clone());
+        let all = self.history.moments.drain(..).chain(moments.into_iter().map(|moment| (fence.clone(), moment)));
+        let mut all: Vec<(ObjectRef, Moment)> = all.collect();
+        all.sort_by_key(|(_, moment)| moment.at);
+        self.history.moments = all.into();
+    }
+
+    /// Whether it was asked for what is remembered of a fence.
+    pub(super) fn is_recalled(&self, fence: &ObjectRef) -> bool {
+        self.history.recalled.contains(fence)
+    }
+
+    /// The same as [`State::history`], the newest first and as it is.
+    pub(super) fn newest_moments<'a>(&'a self, fence: &'a ObjectRef) -> impl Iterator<Item = &'a Moment> {
+        let moments = self.history.moments.iter().rev();
+        moments.filter(move |(of, _)| of == fence).map(|(_, moment)| moment)
     }
 
     /// A call has taught a host.

@@ -140,7 +140,9 @@ impl State {
                 continue;
             }
             self.record_as_written(&fence, &call, &host);
-            match self.ledger.record(&fence, &host, call.count) {
+            let recorded = self.ledger.record(&fence, &host, call.count);
+            self.seen_calling(&fence, &call, &host, recorded, now);
+            match recorded {
                 Recorded::New => {
                     self.learned.hosts += 1;
                     self.by_fence.entry(fence.clone()).or_default().pace.learned(now.monotonic);

@@ -83,6 +83,9 @@ impl State {
                     Recorded::New => {
                         self.learned.hosts += 1;
                         self.by_fence.entry(id.clone()).or_default().pace.learned(now.monotonic);
+                        if let Some(host) = host_of_evidence(&key) {
+                            self.measured_new(id, host, now);
+                        }
                         let what = What::Measured { key, handler: handler.to_string() };
                         self.history.add(id, now.unix_seconds, what);
                         new = true;

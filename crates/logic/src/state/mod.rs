@@ -1,7 +1,7 @@
 //! Owns everything the controller knows: the index of the cluster, the ledger of calls, and which fences need another look.
 //! Never touches the world: `on` takes in what happened, `plan` says what to write, the caller writes it and reports back.
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
-//! as it is, `mode` for how far fences go, `caller_log` for what those learn from that have no Sidecar, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
+//! as it is, `mode` for how far fences go, `caller_log` for what those learn from that have no Sidecar, `coverage` for how well these are known, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
 //! for fences of a pod label, `reload` for settings that change; `forget` for what users want forgotten; `traffic` for what goes on
 //! through the global-sidecar; `census` for how many fences there are; `explain`, `analyze` and `savings` for those who ask, `view`
 //! and `history` for those who look.
@@ -11,6 +11,7 @@ pub mod analyze;
 mod caller_log;
 pub mod census;
 mod change;
+mod coverage;
 pub mod explain;
 pub mod forget;
 pub mod history;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 use caller_log::CallerLog;
 pub use change::{Change, CountsByName, Event, Outcome, Word};
+use coverage::Heard;
 use history::History;
 use interests::Interests;
 pub use learn::Learned;
@@ -78,6 +80,8 @@ pub struct State {
     unlisted: BTreeSet<Kind>,
     /// Another replica wrote until a moment ago.
     taking_over: bool,
+    /// The time of the last event, or plan (Unix seconds).
+    unix_seconds: i64,
     dirty: BTreeSet<ObjectRef>,
     interests: Interests,
     by_fence: BTreeMap<ObjectRef, Work>,
@@ -125,6 +129,8 @@ struct Work {
     attempted: Vec<Condition>,
     /// What is known of its EnvoyFilter.
     caller_log: CallerLog,
+    /// How well it is known what its pods call, while it learns only.
+    heard: Heard,
     /// Domains on their way out, and when they go.
     leaving: BTreeMap<String, Duration>,
 }
@@ -156,6 +162,7 @@ impl State {
             learned: Learned::default(),
             unlisted: Kind::ALL.into(),
             taking_over: false,
+            unix_seconds: 0,
             dirty: BTreeSet::new(),
             interests: Interests::default(),
             by_fence: BTreeMap::new(),
@@ -174,6 +181,7 @@ impl State {
     /// Takes in what happened.
     pub fn on(&mut self, event: Event, now: Now) {
         self.index.forget_gone(now.monotonic);
+        self.unix_seconds = now.unix_seconds;
         match event {
             Event::Applied(object) => self.applied(*object, now),
             Event::Deleted(kind, id) => self.deleted(kind, &id, now),
@@ -184,6 +192,7 @@ impl State {
             }
             Event::Called(calls) => self.called(calls, now),
             Event::Counted(calls) => self.counted(&calls, now),
+            Event::CountedByCallers(calls) => self.counted_by_callers(&calls),
             Event::Measured(round) => self.measured(&round, now),
             Event::Finished { id, outcome } => self.finished(id, outcome, now),
             Event::Proxies { id, version, word } => self.proxies_say(id, version, word, now.monotonic),
@@ -300,6 +309,9 @@ impl State {
         }
         if kind == Kind::Fence {
             self.interests.forget(id);
+            if let Some(work) = self.by_fence.get_mut(id) {
+                work.heard = Heard::default();
+            }
         }
         self.mark_affected(kind, id, &before);
         self.refresh_claim(kind, id);
@@ -340,7 +352,10 @@ impl State {
                 self.notices.extend(notices);
                 match &change {
                     Some(Change::ApplySidecar { begins: true, .. }) => work.pace.written(now.monotonic),
-                    Some(Change::WriteStatus { .. }) => work.status_pace.written(now.monotonic),
+                    Some(Change::WriteStatus { .. }) => {
+                        work.status_pace.written(now.monotonic);
+                        work.heard.told = Some(now);
+                    }
                     Some(change) => work.caller_log = std::mem::take(&mut work.caller_log).after(change),
                     None => {}
                 }

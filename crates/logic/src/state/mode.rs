@@ -3,21 +3,28 @@
 use super::State;
 use crate::fence::mode::{self, Around, Decided, said_by};
 use crate::fence::scope::may_hide;
+use crate::fence::wait;
 use crate::types::{Fence, Kind, ObjectRef};
+
+/// The labels of a Namespace that say how far fences go and after which time, and whether it breaks the glass.
+pub(super) type SaidOfModes = ([Option<String>; 2], bool);
 
 impl State {
     /// How far a fence goes, and who says so.
     #[must_use]
     pub fn mode(&self, fence: &Fence) -> Decided {
-        mode::decide(&self.settings, fence, self.around(fence))
+        let decided = mode::decide(&self.settings, fence, self.around(fence));
+        Decided { wait: self.waits_for(fence, decided.mode), ..decided }
     }
 
     /// One sentence for each label about it that names no mode.
     pub(super) fn mode_problems(&self, fence: &Fence) -> Vec<String> {
-        mode::problems(fence, self.around(fence))
+        let mut problems = mode::problems(fence, self.around(fence));
+        problems.extend(wait::problems(fence, self.around(fence)));
+        problems
     }
 
-    fn around(&self, fence: &Fence) -> Around<'_> {
+    pub(super) fn around(&self, fence: &Fence) -> Around<'_> {
         Around {
             service: self.index.find_service(&fence.id),
             namespace: self.index.find_namespace(&fence.id.namespace),
@@ -31,16 +38,16 @@ impl State {
     }
 
     /// What a Namespace says of modes, to be compared with what it says after news of it.
-    pub(super) fn said_of_modes(&self, kind: Kind, id: &ObjectRef) -> (Option<String>, bool) {
+    pub(super) fn said_of_modes(&self, kind: Kind, id: &ObjectRef) -> SaidOfModes {
         if kind != Kind::Namespace {
-            return (None, false);
+            return SaidOfModes::default();
         }
-        let (mode, broken) = said_by(self.index.find_namespace(&id.name));
-        (mode.map(str::to_owned), broken)
+        let (said, broken) = said_by(self.index.find_namespace(&id.name));
+        (said.map(|label| label.map(str::to_owned)), broken)
     }
 
     /// Has every fence looked at to which a Namespace may say something else now.
-    pub(super) fn hear_of_modes(&mut self, kind: Kind, id: &ObjectRef, before: &(Option<String>, bool)) {
+    pub(super) fn hear_of_modes(&mut self, kind: Kind, id: &ObjectRef, before: &SaidOfModes) {
         if kind != Kind::Namespace || self.said_of_modes(kind, id) == *before {
             return;
         }

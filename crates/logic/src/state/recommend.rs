@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::State;
-use crate::fence::sidecar::{desired_hosts, sidecar_spec, workload_labels};
+use crate::fence::sidecar::{sidecar_spec, workload_labels};
 use crate::fence::switch::{Form, next_port};
 use crate::manifest;
 use crate::types::{Fence, Labels};
@@ -22,9 +22,7 @@ impl State {
         let Some(workload) = workload_labels(&self.settings, fence, &self.index) else {
             return Err(format!("its pods are not known: there is no Service {} with a selector", fence.id));
         };
-        let domains = fence.status.domains.iter().filter(|(_, domain)| !domain.external);
-        let domains = domains.map(|(host, domain)| (host.clone(), domain.clone())).collect();
-        let hosts = desired_hosts(&self.settings, &fence.id, &domains);
+        let hosts = self.recommended_hosts(&fence.id);
         let hosts: BTreeSet<&str> = hosts.iter().map(String::as_str).collect();
         let spec = sidecar_spec(&Form::settled(hosts), next_port(None), &workload);
         Ok(manifest::sidecar(&fence.id, None, &Labels::new(), &spec, None))

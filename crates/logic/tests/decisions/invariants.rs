@@ -75,6 +75,18 @@ proptest! {
     }
 
     #[test]
+    fn who_waits_has_all_that_was_learned_once_the_waiting_is_over(seed in any::<u64>()) {
+        let trouble = Trouble { failures: true, restarts: true, clock: true, ..Trouble::default() };
+        let mut dice = Dice(seed);
+        let (mut entry, objects, calls) = (mk_entry(&mut dice), mk_objects(&mut dice), mk_calls(&mut dice));
+        entry["general"]["enforceAfter"] = json!("20s");
+        let mut schedule = Schedule::new(entry, &objects, calls, dice, trouble);
+        schedule.run(600);
+        schedule.end();
+        assert_eq!(view(&schedule.world), view(&straight(seed)));
+    }
+
+    #[test]
     fn plan_is_idempotent(seed in any::<u64>()) {
         let mut world = played(seed, Trouble { edits: true, ..Trouble::default() }).world;
         let before = world.cluster.writes.clone();

@@ -14,6 +14,7 @@ mod affected;
 mod auto_mode;
 mod churn;
 mod console;
+mod coverage;
 mod golden;
 mod invariants;
 mod mesh_hosts;

@@ -7,7 +7,7 @@ import { Standing } from './fences.js';
 import { callersOf } from './graph.js';
 import { useStore } from './store.js';
 import { Timeline } from './timeline.js';
-import { kindOf, plural, standingTold } from './words.js';
+import { kindOf, moment, number, plural, standingTold } from './words.js';
 
 export function Fence({ id }) {
   const { fences, turns } = useStore();
@@ -28,6 +28,7 @@ export function Fence({ id }) {
       <span>${plural(report.routed.length, 'entry', 'entries')} with routes, ${plural(arrows.length, 'dependency', 'dependencies')}</span>
     </p>
     <${Stage} report=${report} />
+    ${report.coverage && html`<${Coverage} coverage=${report.coverage} />`}
     <div class="columns">
       <div>
         <h2>Depends on</h2>
@@ -70,6 +71,22 @@ function Stage({ report }) {
       html`<ol>${STAGES.map((stage, number) => html`<li class=${number === at ? 'now' : number < at ? 'past' : ''} aria-current=${number === at ? 'step' : null}>
         <strong>${stage.title}</strong> <span>${stage.tells}</span></li>`)}</ol>`}
       <p>${standingTold(report)}${under.length > 0 && ` Now: ${under.slice(0, 5).join(', ')}${under.length > 5 ? ` and ${under.length - 5} others` : ''}.`}</p>
+    </section>`;
+}
+
+// How well a fence is known that learns only.
+function Coverage({ coverage }) {
+  const { since, newestHost, pods = 0, cronJobs = [], calls = 0, callsToFallback = 0 } = coverage;
+  const at = (text) => html`<time dateTime=${text}>${moment(Date.parse(text) / 1000)}</time>`;
+  return html`
+    <section aria-label="Coverage">
+      <h2>How well it is known</h2>
+      <ul>
+        <li>Observed since ${at(since)}.</li>
+        <li>${newestHost ? html`Its newest host was learned at ${at(newestHost)}.` : 'Nothing new was learned since.'}</li>
+        <li>${plural(pods, 'pod was', 'pods were')} seen calling${cronJobs.length > 0 && `, some of CronJob ${cronJobs.join(', ')}`}.</li>
+        ${calls > 0 && html`<li>${number(callsToFallback)} of ${number(calls)} calls would have gone through the global-sidecar.</li>`}
+      </ul>
     </section>`;
 }
 

@@ -22,7 +22,7 @@ impl State {
             found(Code::BadSpec, problem, "correct the spec; everything else of it is in force".to_owned());
         }
         for problem in self.mode_problems(fence) {
-            found(Code::BadSpec, problem, format!("correct the label {}, or remove it", names::MODE_LABEL));
+            found(Code::BadSpec, problem, "correct the label, or remove it".to_owned());
         }
         let external: Vec<&str> = hosts_where(fence, |domain| domain.external);
         if !external.is_empty() {
@@ -40,7 +40,10 @@ impl State {
         if !mode.is_enforced() {
             // Break-glass is told once, for the Namespace that has the label.
             if mode.glass.is_none() {
-                let remedy = format!("once what it has learned looks complete, {}=enforce", names::MODE_LABEL);
+                let remedy = match mode.wait {
+                    Some(_) => format!("nothing, if it may wait; else {}=off", names::ENFORCE_AFTER_LABEL),
+                    None => format!("once what it has learned looks complete, {}=enforce", names::MODE_LABEL),
+                };
                 found(Code::NotEnforced, mode.sentence(&self.settings, fence), remedy);
             }
             return;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lazyload_api::service_fence::ServiceFenceSpec;
 
-use super::Cause;
+use super::{Cause, Since};
 use crate::fence::completion::complete_known;
 use crate::fence::dependencies::desired_dependencies;
 use crate::fence::sidecar::desired_hosts;
@@ -23,9 +23,9 @@ struct Source {
 }
 
 impl Source {
-    fn new(kind: &'static str, what: String) -> Self {
+    fn new(kind: &'static str, what: String, since: Option<Since>) -> Self {
         Self {
-            cause: Cause { kind, what, by: None },
+            cause: Cause { kind, what, by: None, since },
             spec: ServiceFenceSpec::default(),
             learned: BTreeSet::new(),
             named: BTreeMap::new(),
@@ -41,7 +41,8 @@ impl State {
             self.follow(fence, &source, unix_seconds, &mut causes);
         }
         for other in self.claims.ruled(&fence.id).into_iter().filter_map(|other| self.index.find_fence(other)) {
-            let cause = Cause { kind: "fence", what: format!("ServiceFence {} has the same pods", other.id), by: None };
+            let what = format!("ServiceFence {} has the same pods", other.id);
+            let cause = Cause { kind: "fence", what, by: None, since: None };
             for (host, domain) in &other.status.domains {
                 for host in std::iter::once(host).chain(&domain.hosts) {
                     causes.entry(host.clone()).or_default().insert(cause.clone());
@@ -50,7 +51,7 @@ impl State {
         }
         for entry in desired_hosts(&self.settings, &fence.id, &BTreeMap::new()) {
             let host = entry.strip_prefix("*/").unwrap_or(&entry);
-            let cause = Cause { kind: "settings", what: self.why_always(host), by: None };
+            let cause = Cause { kind: "settings", what: self.why_always(host), by: None, since: None };
             causes.entry(host.to_owned()).or_default().insert(cause);
         }
         causes
@@ -70,32 +71,35 @@ impl State {
 
     fn sources(&self, fence: &Fence) -> Vec<Source> {
         let mut sources = Vec::new();
+        let declared = State::declared_since(fence);
         for (host, strategy) in &fence.spec.host {
-            let mut source = Source::new("static", format!("spec.host.{host:?}"));
+            let mut source = Source::new("static", format!("spec.host.{host:?}"), declared.clone());
             source.spec.host.insert(host.clone(), strategy.clone());
             sources.push(source);
         }
         for namespace in &fence.spec.namespace_selector {
-            let mut source = Source::new("static", format!("spec.namespaceSelector: {namespace}"));
+            let mut source = Source::new("static", format!("spec.namespaceSelector: {namespace}"), declared.clone());
             source.spec.namespace_selector.push(namespace.clone());
             sources.push(source);
         }
         for selector in &fence.spec.label_selector {
             let pairs: Vec<String> = selector.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            let mut source = Source::new("static", format!("spec.labelSelector: {}", pairs.join(",")));
+            let what = format!("spec.labelSelector: {}", pairs.join(","));
+            let mut source = Source::new("static", what, declared.clone());
             source.spec.label_selector.push(selector.clone());
             sources.push(source);
         }
         for (key, count) in self.ledger.evidence(&fence.id).into_iter().flatten() {
             let Some(host) = host_of_evidence(key) else { continue };
-            let mut source = Source::new("learned", format!("called as {host}; status.metricStatus.{key}: {count}"));
+            let what = format!("called as {host}; status.metricStatus.{key}: {count}");
+            let mut source = Source::new("learned", what, self.learned_since(&fence.id, host));
             source.learned.insert(host.to_owned());
             sources.push(source);
         }
         for (dependency, policies) in self.named(fence).1.dependencies {
             let names: Vec<String> = policies.iter().map(ToString::to_string).collect();
             let what = format!("AuthorizationPolicy {} names the workload as a caller", names.join(", "));
-            let mut source = Source::new("policy", what);
+            let mut source = Source::new("policy", what, None);
             source.named.insert(dependency, policies);
             sources.push(source);
         }

@@ -1,15 +1,18 @@
 //! Owns the answer to "why is this host in this workload's Sidecar, and if it is not, what would bring it in?". Asks the very functions that decide,
 //! one source at a time, so that the answer cannot differ from what is done.
 //! Never changes anything.
-//! Next: `causes` for what brings a host in, `covers` for what an entry of a Sidecar stands for, `advice` for what to do.
+//! Next: `causes` for what brings a host in, `covers` for what an entry of a Sidecar stands for, `since` for since when, `advice` for what to do.
 
 mod advice;
 mod causes;
 pub(super) mod covers;
+mod since;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lazyload_api::service_fence::Coverage;
 use serde::{Deserialize, Serialize};
+pub use since::Since;
 
 use super::State;
 use crate::fence::completion::{complete_known, service_of_host};
@@ -32,6 +35,9 @@ pub struct Explanation {
     /// How far it goes, and who says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// How well it is known, while it learns only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Box<Coverage>>,
     /// The labels of the pods that its Sidecar is for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub workload: Labels,
@@ -54,6 +60,9 @@ pub struct HostExplained {
     pub way: Way,
     /// Entries of the Sidecar that let it in.
     pub entries: Vec<String>,
+    /// When the Sidecar got its route (Unix seconds), as far as a controller remembers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routed_since: Option<i64>,
     /// What brings it in.
     pub causes: Vec<Cause>,
     /// What to do for another answer.
@@ -86,6 +95,9 @@ pub struct Cause {
     /// How the host follows from it, if it is not what is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Since when it does, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
 }
 
 impl State {
@@ -103,6 +115,7 @@ impl State {
             fenced: fence.is_some(),
             why: self.why(&id, fence),
             mode: fence.map(|fence| self.mode(fence).sentence(&self.settings, fence)),
+            coverage: fence.and_then(|fence| fence.status.coverage.clone()),
             pods: pods.count(),
             workload: labels,
             sidecar: sidecar.map(|sidecar| sidecar.id.to_string()),
@@ -122,7 +135,9 @@ impl State {
         Some(explained)
     }
 
-    fn fence_of_workload(&self, id: &ObjectRef) -> Option<ObjectRef> {
+    /// The fence of a workload that is named by a fence, a Service or a pod, there or not; `None` if there is nothing of this name.
+    #[must_use]
+    pub fn fence_of_workload(&self, id: &ObjectRef) -> Option<ObjectRef> {
         if self.index.find_fence(id).is_some() || self.index.find_service(id).is_some() {
             return Some(id.clone());
         }
@@ -190,7 +205,9 @@ impl State {
             Way::Fallback
         };
         let advice = self.advice(fence, form.is_some(), &host, way);
-        HostExplained { host, way, entries, causes: found.into_iter().collect(), advice }
+        let routed_since = self.sidecar_of(fence).filter(|_| !entries.is_empty());
+        let routed_since = routed_since.and_then(|sidecar| self.routed_since(&sidecar.id, &host));
+        HostExplained { host, way, entries, routed_since, causes: found.into_iter().collect(), advice }
     }
 
     /// Without a fence nothing of ours hides anything.
@@ -199,6 +216,7 @@ impl State {
             host: complete_known(host, &id.namespace, &self.index),
             way: Way::Direct,
             entries: Vec::new(),
+            routed_since: None,
             causes: Vec::new(),
             advice: Vec::new(),
         }

@@ -8,6 +8,7 @@ use super::*;
 use crate::convert;
 use crate::settings::{Context, resolve};
 use crate::state::Event;
+use crate::state::history::{Moment, Names, What};
 use crate::types::{Kind, Now};
 
 const NOW: Now = Now { monotonic: Duration::from_secs(1), unix_seconds: 1 };
@@ -165,4 +166,54 @@ fn every_entry_that_no_fence_asks_for_has_a_setting_for_its_cause() {
         let what = format!("{setting}: every Sidecar has it");
         assert_eq!(causes(&ask(&state, "a", &host)), [("settings", what.as_str(), None)]);
     }
+}
+
+fn moment(at: i64, what: What) -> Moment {
+    Moment { at: Some(at), what }
+}
+
+#[test]
+fn what_a_controller_remembers_says_since_when_a_host_is_in_scope_and_by_which_request() {
+    let mut state = example();
+    let id = ObjectRef::new("default", "productpage");
+    assert_eq!(ask(&state, "productpage", "details").causes[0].since, None, "nobody was asked");
+    let called = |host: String, written: &str| What::Called {
+        host,
+        written: written.into(),
+        caller: "default/productpage-1".into(),
+        verified: true,
+    };
+    let routed = Names::of([format!("*/{}", host("details")).as_str()]);
+    let sidecar = What::Sidecar { is_new: false, announced: Names::default(), routed, unrouted: Names::default() };
+    let forgotten = What::Forgotten { key: crate::ledger::evidence_key("details"), asked: true };
+    state.recall(
+        &id,
+        [
+            moment(5, called(host("details"), "details.default")),
+            moment(6, forgotten),
+            moment(7, called(host("details"), "details")),
+            moment(9, sidecar),
+        ],
+    );
+    let details = ask(&state, "productpage", "details");
+    let what = "default/productpage-1 called it as details, by its certificate".to_owned();
+    assert_eq!(details.causes[0].since, Some(Since { at: Some(7), what }), "the last time that it was learned");
+    assert_eq!(details.routed_since, Some(9));
+    let reviews = ask(&state, "productpage", "reviews");
+    let what = "it was learned before the controller began".to_owned();
+    assert_eq!((reviews.routed_since, reviews.causes[0].since.clone()), (None, Some(Since { at: None, what })));
+}
+
+#[test]
+fn what_a_fence_declares_is_no_older_than_the_fence() {
+    let mut fence = json!({"apiVersion": "microservice.slime.io/v1alpha1", "kind": "ServiceFence",
+        "metadata": {"namespace": "default", "name": "a", "creationTimestamp": "1970-01-01T00:01:40Z"},
+        "spec": {"enable": true, "host": {"x.example": {}}}});
+    let since = |fence: &Value| {
+        let state = state(&json!({}), std::slice::from_ref(fence));
+        ask(&state, "a", "x.example").causes[0].since.as_ref().and_then(|since| since.at)
+    };
+    assert_eq!(since(&fence), Some(100));
+    fence["metadata"].as_object_mut().unwrap().remove("creationTimestamp");
+    assert_eq!(since(&fence), None, "a folder's fences have no times");
 }

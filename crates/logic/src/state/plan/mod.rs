@@ -70,6 +70,7 @@ impl State {
         if !self.unlisted.is_empty() {
             return Vec::new();
         }
+        self.unix_seconds = now.unix_seconds;
         self.give_up_waiting(now);
         while let Some((at, _)) = self.alarms.first() {
             if *at > now.monotonic {
@@ -79,6 +80,7 @@ impl State {
                 self.dirty.insert(id);
             }
         }
+        self.refresh_waits();
         let mut changes = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
             let work = self.by_fence.entry(id.clone()).or_default();
@@ -179,11 +181,12 @@ impl State {
     }
 
     fn look_at_fence(&mut self, fence: &Fence, futile: &mut Futile, now: Now) -> Verdict {
+        let waits_until = self.look_at_coverage(fence, now);
         let learned = self.ledger.hosts(&fence.id);
         let (dependencies, denied) = self.dependencies(fence, &learned, now.unix_seconds);
         self.interests.set(&fence.id, dependencies.interest);
         let mut domains = dependencies.domains;
-        let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic);
+        let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic).into_iter().chain(waits_until).min();
         if let Some(second) = dependencies.next_expiry {
             let wait = u64::try_from(second.saturating_sub(now.unix_seconds)).unwrap_or(0);
             let at = now.monotonic.saturating_add(Duration::from_secs(wait));
@@ -220,6 +223,7 @@ impl State {
             }
             Verdict::Write(_) => {}
         }
+        self.coverage_is_awaited(&fence.id, matches!(verdict, Verdict::Wait(_)));
         match alarm {
             Some(alarm) => verdict.at_latest(alarm),
             None => verdict,

@@ -73,9 +73,12 @@ impl State {
         }
         status.conditions = self.conditions(fence, found, Some(&sidecar), refused, now);
         status.observed_generation = Some(fence.generation).filter(|generation| *generation > 0);
-        let same = conditions::ours(&fence.status.conditions).eq(&status.conditions);
-        if same && status.mode == fence.status.mode && status.observed_generation == fence.status.observed_generation {
-            return Verdict::Nothing;
+        let same = conditions::ours(&fence.status.conditions).eq(&status.conditions)
+            && status.mode == fence.status.mode
+            && status.observed_generation == fence.status.observed_generation;
+        let later = self.coverage_waits(fence, status.coverage.as_deref(), now.monotonic);
+        if same && (later.is_some() || status.coverage == fence.status.coverage) {
+            return later.map_or(Verdict::Nothing, Verdict::Wait);
         }
         let change = Change::WriteStatus { id: fence.id.clone(), status: Box::new(status) };
         self.paced(change, futile, now.monotonic)
@@ -107,6 +110,7 @@ impl State {
             metric_status,
             mode,
             caller_log: self.shown_caller_log(fence),
+            coverage: self.shown_coverage(fence),
             ..ServiceFenceStatus::default()
         };
         (status, truncated.sentence(domains.len()))
