@@ -68,8 +68,12 @@ async fn an_unknown_setting_is_warned_of_and_changes_nothing() {
     let warned = log.lines().any(|line| line.contains("WARN") && line.contains("general.wormholePorts"));
     assert!(warned, "{log}");
     // Without an API server it is not ready, says for what it waits, and does not give up.
-    let (status, text) = controller.get("/modules/readyz").await.unwrap();
-    assert_eq!(status, 503);
-    assert_eq!(text.lines().count(), 11, "{text}");
+    let (status, _) = controller.get("/modules/readyz").await.unwrap();
+    assert_eq!(status, 503, "from the first moment on");
+    eventually("it waits for each list", DEADLINE, || async {
+        let (status, text) = controller.get("/modules/readyz").await.unwrap();
+        if (status, text.lines().count()) == (503, 11) { Ok(()) } else { Err((status, text)) }
+    })
+    .await;
     assert_eq!(controller.terminate().await, Some(0));
 }

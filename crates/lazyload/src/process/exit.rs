@@ -18,14 +18,17 @@ impl std::error::Error for BadInput {}
 
 /// An error with its causes in one line, where its own words say little.
 #[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = Vec::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        // What the API server says, without all the fields that it is said in.
+        if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
+            words.push(status.message.clone());
+            break;
+        }
+        words.push(cause.to_string());
     }
-    text
+    words.join(": ")
 }
 
 /// Prints the error's chain to standard error and returns the exit code. A reader that went away (`| head`) is no failure.
@@ -41,4 +44,21 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     // The first finds it as a context, the second as a source.
     let bad_input = error.is::<BadInput>() || error.chain().any(<dyn std::error::Error>::is::<BadInput>);
     ExitCode::from(if bad_input && written.is_ok() { 2 } else { 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_says_is_told_once_and_without_its_fields() {
+        let refused = Status::failure("pods is forbidden", "Forbidden").with_code(403);
+        let error = anyhow::Error::from(kube::Error::Api(Box::new(refused))).context("failed to list pods");
+        assert_eq!(chain(error.as_ref()), "failed to list pods: pods is forbidden");
+        let other = Err::<(), _>(std::io::Error::other("inner")).context("outer").unwrap_err();
+        assert_eq!(chain(other.as_ref()), "outer: inner");
+    }
 }

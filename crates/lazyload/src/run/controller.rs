@@ -52,6 +52,8 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let shutdown = signals::shutdown()?;
     let traces = Traces::from_environment()?;
     let readiness = Readiness::default();
+    // Whoever asks before the engine awaits its lists is told to wait, and nobody leads before.
+    let starting = readiness.awaits("its own start");
     let metrics = Arc::new(Metrics::default());
 
     // With Prometheus as the source nobody sends access logs: that port stays closed.
@@ -77,8 +79,6 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     let (calls_tx, calls_rx) = mpsc::channel(CALL_QUEUE);
     let (relist_tx, relist_rx) = tokio::sync::watch::channel(());
     let watches = watch::kube::watch_cluster(&client, &events_tx, &metrics, &relist_rx);
-    // Nobody leads before the engine awaits its lists.
-    let starting = readiness.awaits("its own start");
     let mut replica = Replica::start(&client, &settings, context().namespace, &metrics, &readiness)?;
     let security = Security::start(&settings, &metrics, &readiness, &shutdown);
     let relay = replica.as_ref().map(|replica| security.of_relay(replica.relay.clone()));

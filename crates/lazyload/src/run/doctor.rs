@@ -1,5 +1,7 @@
 //! `lazyload doctor`: whether an installation is as it must be to work.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 use lazyload_logic::report::doctor::{Check, Verdict, checks};
 
@@ -34,7 +36,8 @@ fn told(checks: &[Check], wide: bool) -> std::io::Result<String> {
     if !ill.is_empty() {
         text += "\nWhat to do:\n";
     }
-    for check in ill {
+    let mut told = BTreeSet::new();
+    for check in ill.into_iter().filter(|check| told.insert((check.about, &check.remedy))) {
         text += &format!("  {}: {}\n", check.about, check.remedy);
     }
     Ok(text)
@@ -55,6 +58,8 @@ mod tests {
             "VERDICT     ABOUT   WHAT\nok          CRDs    what\nfailed      CRDs    what\nnot known   CRDs    what\n";
         assert_eq!(told(&checks, false).unwrap(), format!("{rows}\nWhat to do:\n  CRDs: do it\n"));
         assert_eq!(told(&checks, true).unwrap(), format!("{rows}\nWhat to do:\n  CRDs: do it\n  CRDs: ask\n"));
+        let twice = told(&[checks[1].clone(), checks[1].clone()], false).unwrap();
+        assert_eq!(twice.matches("do it").count(), 1, "{twice}");
         assert_eq!(told(&checks[..1], true).unwrap(), "VERDICT   ABOUT   WHAT\nok        CRDs    what\n");
     }
 }
