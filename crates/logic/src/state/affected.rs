@@ -109,19 +109,19 @@ mod tests {
             &mut state,
             &json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s7", "labels": {"a": "b"}}}),
         );
-        assert_eq!(state.dirty, names(&["f7", "s7"]));
-        state.dirty.clear();
+        assert_eq!(*state.dirty, names(&["f7", "s7"]));
+        state.dirty.take();
         hear(&mut state, &virtual_service("s8"));
-        assert_eq!(state.dirty, names(&["f8"]));
-        state.dirty.clear();
+        assert_eq!(*state.dirty, names(&["f8"]));
+        state.dirty.take();
         hear(&mut state, &virtual_service("s9"));
-        assert_eq!(state.dirty, names(&["f8", "f9"]));
-        state.dirty.clear();
+        assert_eq!(*state.dirty, names(&["f8", "f9"]));
+        state.dirty.take();
         hear(&mut state, &virtual_service("s9"));
         assert!(state.dirty.is_empty(), "the same once more is no news");
         state.on(Event::Deleted(Kind::VirtualService, ObjectRef::new("default", "v")), NOW);
-        assert_eq!(state.dirty, names(&["f9"]));
-        state.dirty.clear();
+        assert_eq!(*state.dirty, names(&["f9"]));
+        state.dirty.take();
         hear(&mut state, &virtual_service("*.default.svc.cluster.local"));
         assert_eq!(state.dirty.len(), FENCES);
     }
@@ -147,7 +147,7 @@ mod tests {
         state.plan(NOW);
         hear(&mut state, &policy("s7", &json!({"namespaces": ["other"]})));
         let named = ObjectRef::new("other", "named");
-        assert_eq!(state.dirty, [ObjectRef::new("default", "f7"), named.clone()].into());
+        assert_eq!(*state.dirty, [ObjectRef::new("default", "f7"), named.clone()].into());
         state.plan(NOW);
         // Pods tell the accounts of those whom it may name, and what it protects; a second pod of a kind tells nothing.
         let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p1", "labels": {"app": "s7"}},
@@ -157,7 +157,7 @@ mod tests {
             hear(&mut state, &pod);
             assert_eq!(!state.dirty.is_empty(), expected, "{:?}", state.dirty);
             assert!(state.dirty.len() < 3, "{:?}", state.dirty);
-            state.dirty.clear();
+            state.dirty.take();
         }
         pod["metadata"]["labels"] = json!({"app": "s9"});
         hear(&mut state, &pod);

@@ -6,7 +6,9 @@ use super::State;
 use crate::fence::conditions::{InShort, in_short, ours};
 use crate::fence::mode::is_glass_broken;
 use crate::fence::revision::is_in_scope;
+use crate::fence::scope::is_anothers;
 use crate::settings::Mode;
+use crate::types::ObjectRef;
 
 /// The fences of one controller, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,23 +25,93 @@ pub struct Census {
     pub glasses: usize,
 }
 
+/// The last census, and what each fence is in it.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    census: Census,
+    by_fence: BTreeMap<ObjectRef, Share>,
+}
+
+/// What one fence is in the census.
+#[derive(Debug)]
+struct Share {
+    dependencies: usize,
+    said: Vec<InShort>,
+    mode: Option<&'static str>,
+}
+
 impl State {
-    /// Counts the fences that this controller looks after, as their statuses say. Costs a step for each condition.
-    #[must_use]
-    pub fn census(&self) -> Census {
-        let glasses = self.index.namespaces().filter(|namespace| is_glass_broken(&namespace.labels)).count();
-        let mut census = Census { glasses, ..Census::default() };
-        for fence in self.index.fences().filter(|fence| is_in_scope(&self.settings.revisions, &fence.labels)) {
-            census.fences += 1;
-            census.dependencies += fence.status.domains.len();
-            if fence.spec.enable {
-                *census.by_mode.entry(self.mode(fence).shown().unwrap_or(Mode::Enforce.name())).or_default() += 1;
-            }
-            for condition in ours(&fence.status.conditions) {
-                *census.said.entry(in_short(condition)).or_default() += 1;
-            }
+    /// Counts the fences that this controller looks after, as their statuses say. Costs a step for each fence that something has happened to since it
+    /// was asked last, and one for each namespace.
+    pub fn census(&mut self) -> Census {
+        for id in self.dirty.take_to_count() {
+            let share = self.share(&id);
+            self.counted.set(id, share);
         }
-        census
+        let glasses = self.index.namespaces().filter(|namespace| is_glass_broken(&namespace.labels)).count();
+        Census { glasses, ..self.counted.census.clone() }
+    }
+
+    fn share(&self, id: &ObjectRef) -> Option<Share> {
+        let fence = self.index.find_fence(id)?;
+        if !is_in_scope(&self.settings.revisions, &fence.labels)
+            || is_anothers(&self.settings, &id.namespace, &self.index)
+        {
+            return None;
+        }
+        let mode = fence.spec.enable.then(|| self.mode(fence).shown().unwrap_or(Mode::Enforce.name()));
+        let said = ours(&fence.status.conditions).map(in_short).collect();
+        Some(Share { dependencies: fence.status.domains.len(), said, mode })
+    }
+}
+
+impl Counted {
+    /// A fence counts for this from now on; for nothing where it is none.
+    fn set(&mut self, id: ObjectRef, share: Option<Share>) {
+        if let Some(share) = &share {
+            self.census.add(share);
+        }
+        let before = match share {
+            Some(share) => self.by_fence.insert(id, share),
+            None => self.by_fence.remove(&id),
+        };
+        if let Some(before) = before {
+            self.census.subtract(&before);
+        }
+    }
+}
+
+impl Census {
+    fn add(&mut self, share: &Share) {
+        self.fences += 1;
+        self.dependencies += share.dependencies;
+        for said in &share.said {
+            *self.said.entry(*said).or_default() += 1;
+        }
+        if let Some(mode) = share.mode {
+            *self.by_mode.entry(mode).or_default() += 1;
+        }
+    }
+
+    fn subtract(&mut self, share: &Share) {
+        self.fences -= 1;
+        self.dependencies -= share.dependencies;
+        for said in &share.said {
+            one_less(&mut self.said, said);
+        }
+        if let Some(mode) = share.mode {
+            one_less(&mut self.by_mode, &mode);
+        }
+    }
+}
+
+/// What is counted no more is not there.
+fn one_less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -47,13 +119,14 @@ impl State {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::convert;
-    use crate::settings::{Context, resolve};
+    use crate::settings::{Context, Settings, resolve};
     use crate::state::Event;
-    use crate::types::Now;
+    use crate::types::{Kind, Now};
 
     const NOW: Now = Now { monotonic: Duration::from_secs(1), unix_seconds: 1 };
 
@@ -97,5 +170,83 @@ mod tests {
             glasses: 0,
         };
         assert_eq!(state.census(), expected);
+    }
+
+    #[test]
+    fn where_another_controller_looks_after_a_namespace_its_fences_are_not_counted_here() {
+        let mut state = State::new(settings(2)).0;
+        for object in [fence("one", "", &[]), service("global-sidecar", "")] {
+            hear(&mut state, &object);
+        }
+        assert_eq!(state.census().fences, 1, "nobody knows of a list");
+        state.on(Event::Settings(Box::new(settings(1))), NOW);
+        assert_eq!(
+            state.census().fences,
+            0,
+            "the list of this controller has not the namespace, and a global-sidecar serves it"
+        );
+        state.on(Event::Deleted(Kind::Service, ObjectRef::new("default", "global-sidecar")), NOW);
+        assert_eq!(state.census().fences, 1, "nobody's");
+    }
+
+    /// In cluster mode with a revision, in namespace mode with another namespace than that of the fences, or neither.
+    fn settings(which: usize) -> Settings {
+        let settings = match which % 3 {
+            0 => json!({"global": {"istioRev": "blue"}}),
+            1 => json!({"general": {"globalSidecarMode": "namespace", "namespace": ["elsewhere"]}}),
+            _ => json!({}),
+        };
+        resolve(&settings, &Context::default()).unwrap().settings
+    }
+
+    fn service(name: &str, mode: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": name,
+            "labels": {"lazyload.slime.io/mode": mode}}})
+    }
+
+    fn namespace(mode: &str, glass: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default",
+            "labels": {"lazyload.slime.io/mode": mode, "lazyload.slime.io/break-glass": glass}}})
+    }
+
+    fn hear(state: &mut State, object: &Value) {
+        state.on(Event::Applied(Box::new(convert::object(object).unwrap().unwrap())), NOW);
+    }
+
+    /// What may happen, by three dice: which object it is, and two of what it says.
+    fn happen(state: &mut State, (which, first, second): (usize, usize, usize)) {
+        let mode = ["observe", "enforce", ""][first % 3];
+        let names = ["one", "two", "global-sidecar"];
+        let object = match which {
+            0 | 1 => fence(
+                names[which],
+                ["", "blue", "green"][first % 3],
+                &[[("Ready", "True", "Applied"), ("Conflict", "True", "ForeignSidecar")][second % 2]],
+            ),
+            2 | 3 => service(names[second % 3], mode),
+            4 => namespace(mode, ["on", "off"][second % 2]),
+            5 => return state.on(Event::Deleted(Kind::Fence, ObjectRef::new("default", names[first % 2])), NOW),
+            6 => return state.on(Event::Deleted(Kind::Service, ObjectRef::new("default", names[first % 3])), NOW),
+            _ => return state.on(Event::Settings(Box::new(settings(first))), NOW),
+        };
+        hear(state, &object);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_the_census_is_that_of_what_is_there(
+            steps in prop::collection::vec((0usize..8, 0usize..6, 0usize..6), 1..60)
+        ) {
+            let (mut often, mut once) = (State::new(settings(2)).0, State::new(settings(2)).0);
+            for step in steps {
+                happen(&mut often, step);
+                happen(&mut once, step);
+                often.census();
+            }
+            // Counted from nothing.
+            once.counted = Counted::default();
+            once.on(Event::Heal, NOW);
+            prop_assert_eq!(often.census(), once.census());
+        }
     }
 }

@@ -17,6 +17,7 @@ pub mod forget;
 pub mod history;
 mod interests;
 mod learn;
+mod marks;
 mod measure;
 mod mode;
 mod notice;
@@ -34,12 +35,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use caller_log::CallerLog;
+use census::Counted;
 pub use change::{Change, CountsByName, Event, Outcome, Word};
 use coverage::Heard;
 use history::History;
 use interests::Interests;
 pub use learn::Learned;
 use learn::WaitingCalls;
+use marks::Marks;
 pub use measure::InterestSet;
 pub use notice::Notice;
 use pods::PodFences;
@@ -82,7 +85,8 @@ pub struct State {
     taking_over: bool,
     /// The time of the last event, or plan (Unix seconds).
     unix_seconds: i64,
-    dirty: BTreeSet<ObjectRef>,
+    dirty: Marks,
+    counted: Counted,
     interests: Interests,
     by_fence: BTreeMap<ObjectRef, Work>,
     /// When a fence needs another look by itself: at most one entry for each, the one that its `Work` names.
@@ -163,7 +167,8 @@ impl State {
             unlisted: Kind::ALL.into(),
             taking_over: false,
             unix_seconds: 0,
-            dirty: BTreeSet::new(),
+            dirty: Marks::default(),
+            counted: Counted::default(),
             interests: Interests::default(),
             by_fence: BTreeMap::new(),
             alarms: BTreeSet::new(),

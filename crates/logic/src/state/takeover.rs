@@ -12,7 +12,7 @@ impl State {
             return;
         }
         self.give_up_waiting(now);
-        let ids: Vec<ObjectRef> = self.by_fence.keys().chain(&self.dirty).cloned().collect();
+        let ids: Vec<ObjectRef> = self.by_fence.keys().chain(self.dirty.iter()).cloned().collect();
         for id in ids {
             self.tidy(&id, now.monotonic);
             if !self.by_fence.contains_key(&id) && self.means_nothing(&id) {

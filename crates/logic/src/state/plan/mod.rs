@@ -82,7 +82,7 @@ impl State {
         }
         self.refresh_waits();
         let mut changes = Vec::new();
-        for id in std::mem::take(&mut self.dirty) {
+        for id in self.dirty.take() {
             let work = self.by_fence.entry(id.clone()).or_default();
             if work.in_flight.is_some() {
                 // Its result marks it again.
