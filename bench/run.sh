@@ -3,7 +3,7 @@
 #   NAME      cold-start, churn, ingest, istio, forward; default: all of them
 #   --short   minutes instead of an hour, with figures that say little
 #   --check   development builds, two minutes: fails if a ratio to a peer is much worse than it was
-# What was measured goes to target/bench/NAME.json; the page docs/benchmarks.md and its plots are made of all that is there.
+# What was measured goes to target/bench/NAME.json; the page docs/benchmarks.md, its plots, and the tables of docs/scale.md are made of all that is there.
 # Everything stays on loopback. Linux, Rust, Go, Python 3 with pip; Kubernetes, istiod and Envoy come as for the testbed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -38,6 +38,7 @@ fi
 suite_profile=release suite=release
 [ "$length" != check ] || suite_profile=dev suite=debug
 CARGO_TARGET_DIR=$target/bench/build cargo build --quiet --locked --profile "$suite_profile" --manifest-path bench/Cargo.toml -p lazyload-bench-suite
+[ "$length" != check ] || CARGO_TARGET_DIR=$target/bench/build cargo test --quiet --locked --manifest-path bench/Cargo.toml -p lazyload-bench-common
 bench=$target/bench/build/$suite/lazyload-bench-suite
 crds=$cache/charts/base/files/crd-all.gen.yaml
 [ -e "$crds" ] || crds=tests/apiserver/istio_crds.yaml
@@ -63,12 +64,16 @@ for name in cold-start churn ingest istio; do
   [ "$length" != check ] || json=$target/bench/check-$name.json
   "$bench" "$name" "${programs[@]}" "${extra[@]}" "${more[@]}" --json "$json"
 done
+if wants cold-start && [ "$length" = full ]; then
+  # More pods for each Service: what a pod costs is told from what a Service costs by that.
+  "$bench" cold-start "${programs[@]}" --rounds 1 --services 1000,5000 --pods-each 20 --json "$target/bench/cold-start-pods.json"
+fi
 if wants forward; then
   how=()
   [ "$length" = full ] || how=("--$length")
   BENCH_PROFILE=$profile bench/forward/run.sh "${how[@]}"
 fi
 if [ "$length" != check ]; then
-  "$bench" report --from "$target/bench" --preface bench/preface.md --plots docs/benchmarks --page docs/benchmarks.md
-  echo "docs/benchmarks.md"
+  "$bench" report --from "$target/bench" --preface bench/preface.md --plots docs/benchmarks --page docs/benchmarks.md --scale docs/scale.md
+  echo "docs/benchmarks.md, docs/scale.md"
 fi

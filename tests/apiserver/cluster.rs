@@ -205,19 +205,20 @@ impl Cluster {
         self.objects.apply(&role).await;
     }
 
-    /// What several controllers have besides, as it is rendered, in the namespace of the sample.
-    pub async fn grant_the_rights_of_replicas(&self) {
+    /// What several controllers have besides, as it is rendered, in their namespace.
+    pub async fn grant_the_rights_of_replicas(&self, namespace: &str) {
         let given = repository()
             .join("crates/logic/tests/boot/golden/several_controllers_agree_on_one_that_writes/given.yaml")
             .display()
             .to_string();
         let rendered = process::run(binary::lazyload(), &["render", "-f", &given]).unwrap();
-        self.objects.namespace("mesh-operator").await;
+        self.objects.namespace(namespace).await;
         let mut granted = 0;
         for mut object in documents(&rendered) {
             if object["metadata"]["name"] != "lazyload" {
                 continue;
             }
+            object["metadata"]["namespace"] = namespace.into();
             if object["kind"] == "RoleBinding" {
                 object["subjects"] = json!([controllers()]);
             }
@@ -227,6 +228,19 @@ impl Cluster {
             }
         }
         assert_eq!(granted, 2, "{rendered}");
+    }
+
+    /// The pod of one replica of several, as a kubelet would report it.
+    pub async fn pod_of_replica(&self, namespace: &str, number: u8) {
+        let (name, address) = (format!("lazyload-{number}"), format!("127.0.0.{number}"));
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": namespace, "name": name, "labels": {"app": "lazyload"}},
+            "spec": {"containers": [{"name": "slime", "image": "lazyload"}]},
+        });
+        self.objects.apply(&pod).await;
+        let status = json!({"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]});
+        self.objects.merge_status("Pod", namespace, &name, status).await;
     }
 
     /// Where one replica of several finds this cluster, as a user of its own with the controller's rights; at another port if there is

@@ -53,10 +53,22 @@ impl Controller {
 
     /// Starts one replica of several: pod `lazyload-NUMBER` at 127.0.0.NUMBER. All of them have the same port for access logs.
     pub fn start_replica(folder: &Path, kubeconfig: &Path, number: u8, log_source_port: u16, general: &Value) -> Self {
+        Self::start_replica_in("mesh-operator", folder, kubeconfig, number, log_source_port, general)
+    }
+
+    /// The same in another namespace.
+    pub fn start_replica_in(
+        namespace: &str,
+        folder: &Path,
+        kubeconfig: &Path,
+        number: u8,
+        log_source_port: u16,
+        general: &Value,
+    ) -> Self {
         let mut controller = Self::new(folder, kubeconfig, &format!("127.0.0.{number}"), log_source_port);
         controller.misc = json!({"enableLeaderElection": "on"});
         controller.environment =
-            vec![("POD_NAME", format!("lazyload-{number}")), ("POD_NAMESPACE", "mesh-operator".to_owned())];
+            vec![("POD_NAME", format!("lazyload-{number}")), ("POD_NAMESPACE", namespace.to_owned())];
         controller.configure(general, &json!({}));
         controller.start_again();
         controller

@@ -25,20 +25,9 @@ impl Replicas {
     async fn start(cluster: &Cluster, count: usize) -> Self {
         let port = free_port();
         let mut replicas = Self { all: Vec::new(), cuts: Vec::new() };
-        cluster.grant_the_rights_of_replicas().await;
+        cluster.grant_the_rights_of_replicas("mesh-operator").await;
         for number in REPLICAS.into_iter().take(count) {
-            let name = format!("lazyload-{number}");
-            cluster
-                .objects
-                .apply(&json!({
-                    "apiVersion": "v1", "kind": "Pod",
-                    "metadata": {"namespace": "mesh-operator", "name": name, "labels": {"app": "lazyload"}},
-                    "spec": {"containers": [{"name": "slime", "image": "lazyload"}]},
-                }))
-                .await;
-            let address = format!("127.0.0.{number}");
-            let status = json!({"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]});
-            cluster.objects.merge_status("Pod", "mesh-operator", &name, status).await;
+            cluster.pod_of_replica("mesh-operator", number).await;
             let cut = Cut::before(cluster.port()).await;
             let kubeconfig = cluster.replicas_kubeconfig(number, cut.port);
             let general = json!({"autoFence": true, "wormholePort": ["9080"]});

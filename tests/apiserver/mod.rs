@@ -35,6 +35,7 @@ mod rights;
 mod routes;
 mod scope;
 mod settings;
+mod shards;
 mod status;
 mod story;
 mod top;

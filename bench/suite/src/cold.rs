@@ -15,7 +15,7 @@ use crate::Setup;
 use crate::cluster::{Cluster, Writes, since};
 use crate::controller::Controller;
 use crate::sidecars::{Watched, fences, sidecars, wipe};
-use crate::world::World;
+use crate::world::{PODS_EACH, World};
 
 /// Requests at once of the loop, as many as the controller has.
 const AT_ONCE: usize = 32;
@@ -24,9 +24,12 @@ const AT_ONCE: usize = 32;
 pub struct Arguments {
     #[command(flatten)]
     setup: Setup,
-    /// Services to be fenced, five pods each.
+    /// Services to be fenced.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 5_000, 10_000])]
     services: Vec<usize>,
+    /// Pods of each.
+    #[arg(long, default_value_t = PODS_EACH)]
+    pods_each: usize,
     /// Fails if the largest size takes more than so many times the loop's time, in one step.
     #[arg(long)]
     at_most: Option<f64>,
@@ -72,7 +75,7 @@ pub struct Start {
 
 pub async fn run(arguments: &Arguments) -> anyhow::Result<Vec<Cold>> {
     let cluster = arguments.setup.cluster().await?;
-    let mut world = World::default();
+    let mut world = World::with_pods(arguments.pods_each);
     let mut sizes = Vec::new();
     for services in arguments.services.iter().copied() {
         eprintln!("{services} Services: making them");
@@ -92,7 +95,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<Vec<Cold>> {
 async fn measure(arguments: &Arguments, cluster: &Cluster, services: usize) -> anyhow::Result<Cold> {
     let mut cold = Cold {
         services,
-        pods: services * crate::world::PODS_EACH,
+        pods: services * arguments.pods_each,
         lossless: Vec::new(),
         fastest: Vec::new(),
         apply_loop: Vec::new(),

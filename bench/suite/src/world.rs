@@ -16,8 +16,8 @@ pub const PORT: u16 = 9080;
 const AT_ONCE: usize = 32;
 
 /// What was made so far.
-#[derive(Default)]
 pub struct World {
+    pods_each: usize,
     services: usize,
     next_pod: u32,
     /// The pods that there are, the oldest first.
@@ -33,7 +33,18 @@ pub struct Pod {
     pub number: u32,
 }
 
+impl Default for World {
+    fn default() -> Self {
+        Self::with_pods(PODS_EACH)
+    }
+}
+
 impl World {
+    /// With so many pods of each Service.
+    pub fn with_pods(pods_each: usize) -> Self {
+        Self { pods_each, services: 0, next_pod: 0, pods: VecDeque::new(), with_endpoints: false }
+    }
+
     /// With EndpointSlices.
     pub fn with_endpoints() -> Self {
         Self { with_endpoints: true, ..Self::default() }
@@ -58,7 +69,7 @@ impl World {
         stream::iter(new.clone().map(anyhow::Ok))
             .try_for_each_concurrent(AT_ONCE, async |number| create(cluster, number).await)
             .await?;
-        let new: Vec<usize> = new.flat_map(|service| [service; PODS_EACH]).collect();
+        let new: Vec<usize> = new.flat_map(|service| std::iter::repeat_n(service, self.pods_each)).collect();
         self.services = services;
         self.replace(cluster, &[], &new).await
     }

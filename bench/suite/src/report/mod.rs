@@ -1,5 +1,6 @@
 //! The page: a table for each benchmark, against its aim, and plots.
 
+mod growth;
 mod plot;
 mod tables;
 
@@ -17,7 +18,7 @@ use crate::istio::Measured;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Folder with `cold-start.json`, `churn.json`, `ingest.json` and `istio.json`; what is missing has no table.
+    /// Folder with `cold-start.json`, `cold-start-pods.json`, `churn.json`, `ingest.json` and `istio.json`; what is missing has no table.
     #[arg(long)]
     from: PathBuf,
     /// Folder for the plots; links of the page go to its name.
@@ -29,6 +30,9 @@ pub struct Arguments {
     /// A text with which the page begins.
     #[arg(long)]
     preface: PathBuf,
+    /// The page on larger meshes, whose measured part is written anew.
+    #[arg(long)]
+    scale: PathBuf,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -50,6 +54,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 ("a loop that applies the same", services(|size| middle(size.apply_loop.iter().copied()))),
             ],
         )?;
+        let more_pods = read::<Vec<Cold>>(&arguments.from, "cold-start-pods")?;
+        let all: Vec<&Cold> = sizes.iter().chain(more_pods.iter().flatten()).collect();
+        growth::fill(&arguments.scale, &growth::tables(&all))?;
         page += &plots.lines(
             "memory",
             "MiB of the controller at rest, by Services with five pods each",
