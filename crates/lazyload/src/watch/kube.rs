@@ -13,6 +13,7 @@ use lazyload_logic::convert;
 use lazyload_logic::state::Event;
 use lazyload_logic::types::{Kind, Object, ObjectRef};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch as changing};
 use tokio::task::JoinSet;
 
@@ -76,9 +77,8 @@ pub fn resource(kind: Kind) -> ApiResource {
 }
 
 /// Custom resources are read loosely first: a field of the wrong form in one of them must not end the list of all.
-fn custom(mut object: DynamicObject, types: &TypeMeta, kind: Kind, metrics: &Metrics) -> Option<Object> {
-    object.types.get_or_insert_with(|| types.clone());
-    let converted = serde_json::to_value(&object).ok().map(|value| convert::object(&value));
+fn custom(object: DynamicObject, types: &TypeMeta, kind: Kind, metrics: &Metrics) -> Option<Object> {
+    let converted = whole(object, types).ok().map(|value| convert::object(&value));
     match converted {
         Some(Ok(object)) => object,
         Some(Err(error)) => {
@@ -88,6 +88,20 @@ fn custom(mut object: DynamicObject, types: &TypeMeta, kind: Kind, metrics: &Met
         }
         None => None,
     }
+}
+
+/// The object in one piece, but for who wrote which field: nobody here reads that, and of most objects it is the longer half.
+fn whole(mut object: DynamicObject, types: &TypeMeta) -> serde_json::Result<Value> {
+    object.metadata.managed_fields = None;
+    let metadata = serde_json::to_value(object.metadata)?;
+    let TypeMeta { api_version, kind } = object.types.unwrap_or_else(|| types.clone());
+    let mut fields = if let Value::Object(fields) = object.data { fields } else { Map::new() };
+    fields.extend([
+        ("apiVersion".to_owned(), api_version.into()),
+        ("kind".to_owned(), kind.into()),
+        ("metadata".to_owned(), metadata),
+    ]);
+    Ok(Value::Object(fields))
 }
 
 async fn watch<K>(

@@ -47,6 +47,16 @@ impl Waiting {
     }
 }
 
+/// A namespace, and the fences that speak for a caller of it.
+pub(super) type Callers = (String, BTreeSet<ObjectRef>);
+
+/// Who made the call before.
+struct Looked {
+    caller: IpAddr,
+    peer: Option<Identity<Box<str>>>,
+    found: Result<Callers, NoCaller>,
+}
+
 /// What became of the calls that were seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
@@ -71,9 +81,11 @@ impl Learned {
 }
 
 impl State {
+    /// Calls of one caller stand one after the other: who it is is looked up once for all of them.
     pub(super) fn called(&mut self, calls: Vec<Call>, now: Now) {
+        let mut last = None;
         for call in calls {
-            self.call(call, now.monotonic, now);
+            last = self.call(call, last, now.monotonic, now);
         }
     }
 
@@ -86,7 +98,7 @@ impl State {
             if waiting.is_over(now) {
                 self.learned.skip(waiting.reason);
             } else {
-                self.call(waiting.call, waiting.since, now);
+                self.call(waiting.call, None, waiting.since, now);
             }
         }
     }
@@ -103,16 +115,28 @@ impl State {
     /// Tries all calls again once everything is listed; the time until then does not count.
     pub(super) fn retry_all_waiting(&mut self, now: Now) {
         for waiting in std::mem::take(&mut self.waiting_calls).by_caller.into_values().flatten() {
-            self.call(waiting.call, now.monotonic, now);
+            self.call(waiting.call, None, now.monotonic, now);
         }
     }
 
-    /// Learns from a call that was seen at `since`.
-    fn call(&mut self, call: Call, since: Duration, now: Now) {
+    /// Learns from a call that was seen at `since`. Nothing that it changes changes who somebody is: who it was is given back, for the next call.
+    fn call(&mut self, call: Call, last: Option<Looked>, since: Duration, now: Now) -> Option<Looked> {
         if !self.unlisted.is_empty() {
-            return self.wait(Waiting { since, call, reason: "unknown_caller" }, now);
+            self.wait(Waiting { since, call, reason: "unknown_caller" }, now);
+            return last;
         }
-        let (namespace, fences) = match self.find_callers(&call) {
+        let looked = last.filter(|last| last.caller == call.caller && last.peer == call.peer);
+        let looked = looked.unwrap_or_else(|| Looked {
+            caller: call.caller,
+            peer: call.peer.clone(),
+            found: self.find_callers(&call),
+        });
+        self.learn(call, &looked.found, since, now);
+        Some(looked)
+    }
+
+    fn learn(&mut self, call: Call, found: &Result<Callers, NoCaller>, since: Duration, now: Now) {
+        let (namespace, fences) = match found {
             Ok(found) => found,
             // The address may be a new pod's, of which there is no news yet.
             Err(NoCaller::Disagrees) => return self.wait(Waiting { since, call, reason: "identity_mismatch" }, now),
@@ -122,7 +146,7 @@ impl State {
             // One host that Istio's admission refuses would keep the whole Sidecar from being written.
             return self.learned.skip("not_a_dns_name");
         }
-        let host = complete_called(&call.authority, &namespace, &self.index);
+        let host = complete_called(&call.authority, namespace, &self.index);
         if self.is_global_sidecar(&host) {
             return self.learned.skip("global_sidecar");
         }
@@ -135,24 +159,24 @@ impl State {
             self.learned.unverified += 1;
         }
         for fence in fences {
-            if !self.is_in_scope(&fence) {
+            if !self.is_in_scope(fence) {
                 self.learned.skip("other_revision");
                 continue;
             }
-            self.record_as_written(&fence, &call, &host);
-            let recorded = self.ledger.record(&fence, &host, call.count);
-            self.seen_calling(&fence, &call, &host, recorded, now);
+            self.record_as_written(fence, &call, &host);
+            let recorded = self.ledger.record(fence, &host, call.count);
+            self.seen_calling(fence, &call, &host, recorded, now);
             match recorded {
                 Recorded::New => {
                     self.learned.hosts += 1;
                     self.by_fence.entry(fence.clone()).or_default().pace.learned(now.monotonic);
-                    self.note_call(&fence, &host, &call, now.unix_seconds);
-                    self.dirty.insert(fence);
+                    self.note_call(fence, &host, &call, now.unix_seconds);
+                    self.dirty.insert(fence.clone());
                 }
                 Recorded::Known => self.learned.known += 1,
                 Recorded::Full => {
                     self.learned.skip("too_many_hosts");
-                    self.dirty.insert(fence);
+                    self.dirty.insert(fence.clone());
                 }
                 Recorded::StillFull => self.learned.skip("too_many_hosts"),
             }
@@ -161,7 +185,7 @@ impl State {
 
     /// The caller's namespace and the fences that speak for it: those that select the pod, and the namesakes of the Services that do
     /// (a fence made later then knows at once what was seen before).
-    pub(super) fn find_callers(&self, call: &Call) -> Result<(String, BTreeSet<ObjectRef>), NoCaller> {
+    pub(super) fn find_callers(&self, call: &Call) -> Result<Callers, NoCaller> {
         let pod = match self.index.find_caller(call.caller, call.peer.as_ref())? {
             Caller::Pod(pod) => pod,
             Caller::Services(services) => {

@@ -127,16 +127,20 @@ impl State {
         let mut traffic = std::mem::take(&mut self.traffic);
         traffic.turn(now.monotonic);
         let mut routes = self.routes();
+        let mut callers = BTreeMap::new();
         for call in calls {
+            let who = (call.caller, call.peer.as_ref());
             // Whoever is not known was counted as such when it was to be learned from.
-            let Ok((namespace, fences)) = self.find_callers(call) else { continue };
-            let host = complete_called(&call.authority, &namespace, &self.index);
+            let Ok((namespace, fences)) = callers.entry(who).or_insert_with(|| self.find_callers(call)) else {
+                continue;
+            };
+            let host = complete_called(&call.authority, namespace, &self.index);
             if self.is_global_sidecar(&host) {
                 continue;
             }
-            for fence in fences {
-                let is_direct = routes.way(&fence, &host) == Way::Direct;
-                let pair = traffic.by_pair.entry((fence, host.clone())).or_default();
+            for fence in &*fences {
+                let is_direct = routes.way(fence, &host) == Way::Direct;
+                let pair = traffic.by_pair.entry((fence.clone(), host.clone())).or_default();
                 pair.add(call.count, is_direct, now);
             }
         }
