@@ -1,5 +1,7 @@
 //! How far fences go, break-glass, and what would be written, beside a controller that runs and one that does not.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
@@ -225,5 +227,82 @@ async fn an_observed_fence_is_told_by_its_own_proxy_which_speaks_for_nobody_else
         Ok(())
     })
     .await;
+    assert_eq!(controller.terminate().await, Some(0));
+}
+
+/// What is in the Sidecar of productpage, and what its status tells of a host that is not called.
+async fn unused(cluster: &Cluster, host: &str) -> (Vec<String>, Value) {
+    let fence = cluster.objects.find("ServiceFence", "default", "productpage").await.unwrap();
+    let hosts = cluster.objects.hosts("default", "productpage").await.unwrap_or_default();
+    (hosts, fence["status"]["unused"][host].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_its_caller_does_not_call_any_more_goes_into_quarantine_and_comes_back_with_its_first_call() {
+    let Some(cluster) = Cluster::start("unused hosts").await else { return };
+    let objects = &cluster.objects;
+    cluster.install_istio_crds(&["EnvoyFilter"]).await;
+    cluster.grant_the_rights_for_caller_logs().await;
+    if objects.find("Namespace", "", "mesh-operator").await.is_none() {
+        objects.namespace("mesh-operator").await;
+    }
+    objects.service("mesh-operator", "global-sidecar", json!({})).await;
+    for name in ["productpage", "details", "reviews"] {
+        objects.service("default", name, json!({"app": name})).await;
+    }
+    // The test itself is the proxy: it comes from loopback.
+    objects.pod("default", "productpage", "127.0.0.1").await;
+    objects.fence("default", "productpage", json!({"enable": true, "workloadSelector": {"fromService": true}})).await;
+    let general = json!({"callerLogs": "on", "wormholePort": ["9080"], "expireUnusedAfter": "10s"});
+    let mut controller = Controller::start(&cluster, &general);
+    controller.ready().await;
+    let filter = "lazyload-caller-log.productpage";
+    let found = || async { objects.find("EnvoyFilter", "default", filter).await.ok_or_else(|| controller.log()) };
+    eventually("its proxy is asked to tell, although it is enforced", DEADLINE, found).await;
+
+    let (both, details) =
+        ([("127.0.0.1", "details:9080"), ("127.0.0.1", "reviews:9080")], [("127.0.0.1", "details:9080")]);
+    let mut stream = send_own(&controller, &both).await;
+    stands(&cluster, &controller, None, Some(&ALL)).await;
+    // Its proxy goes on telling of one of the two.
+    let calling = tokio::spawn(async move {
+        loop {
+            stream.send_own(&details).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let reviews = "reviews.default.svc.cluster.local";
+    eventually("it is out of the Sidecar", DEADLINE * 2, || async {
+        let (hosts, unused) = unused(&cluster, reviews).await;
+        let is_out = unused["quarantinedSince"].is_string() && !hosts.contains(&REVIEWS.to_owned());
+        anyhow::ensure!(is_out && hosts.contains(&DETAILS.to_owned()), "{hosts:?} {unused} {}", controller.log());
+        Ok(())
+    })
+    .await;
+    controller.counts("lazyload_quarantined_hosts", 1.0).await;
+    controller.counts("lazyload_fences_heard{heard=\"yes\"}", 1.0).await;
+    let (_, said) = ask(&cluster, &["status", "productpage"]);
+    assert!(said.contains("quarantined since") && said.contains("not called for 10s"), "{said}");
+    let (code, said) = ask(&cluster, &["explain", "productpage", "reviews"]);
+    assert!(code == 1 && said.contains("because: quarantine: quarantined since"), "{said}");
+    let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
+    assert_eq!(fence["status"]["domains"][reviews]["status"], "EXPIRE");
+    assert!(fence["status"]["metricStatus"].to_string().contains(reviews), "nothing is forgotten");
+
+    // A controller that is killed meanwhile leaves it where it is.
+    calling.abort();
+    controller.kill();
+    controller.start_again();
+    controller.ready().await;
+    assert!(unused(&cluster, reviews).await.1["quarantinedSince"].is_string());
+    let _first = send(&controller, &[("127.0.0.1", "reviews:9080")]).await;
+    eventually("it is back", DEADLINE, || async {
+        let (hosts, unused) = unused(&cluster, reviews).await;
+        let is_back = unused == json!({"leaseSeconds": 20, "falseExpiries": 1}) && hosts.contains(&REVIEWS.to_owned());
+        anyhow::ensure!(is_back, "{hosts:?} {unused} {}", controller.log());
+        Ok(())
+    })
+    .await;
+    controller.counts("lazyload_learned_returned", 1.0).await;
     assert_eq!(controller.terminate().await, Some(0));
 }

@@ -48,6 +48,25 @@ impl Stream {
         self.send_entries(vec![entry]).await
     }
 
+    /// Sends, as the proxy beside productpage does that tells what productpage calls.
+    pub async fn send_own(&mut self, requests: &[Request<'_>]) {
+        let own = |(caller, authority): &Request<'_>| {
+            let mut entry = entry(caller, authority);
+            if let Some(common) = &mut entry.common_properties {
+                common.upstream_cluster = "outbound|9080||somewhere.default.svc.cluster.local".to_owned();
+            }
+            entry
+        };
+        let id = "sidecar~10.244.0.10~productpage-v1-6b746f74dc-vkfr7.default~default.svc.cluster.local";
+        let node = core::Node { id: id.to_owned(), ..core::Node::default() };
+        let identifier = Identifier { node: Some(node), log_name: "lazyload_caller".to_owned() };
+        let entries = HttpAccessLogEntries { log_entry: requests.iter().map(own).collect() };
+        let log_entries = Some(LogEntries::HttpLogs(entries));
+        let identifier = (!self.sent_before).then_some(identifier);
+        self.sent_before = true;
+        self.messages.send(service::StreamAccessLogsMessage { identifier, log_entries }).await.unwrap();
+    }
+
     async fn send_entries(&mut self, entries: Vec<data::HttpAccessLogEntry>) -> bool {
         // Envoy identifies itself in the first message of a stream.
         let identifier = (!self.sent_before).then(identifier);
@@ -74,21 +93,7 @@ pub async fn send(controller: &Controller, requests: &[Request<'_>]) -> Stream {
 /// Sends, as the proxy beside productpage does that tells what productpage calls.
 pub async fn send_own(controller: &Controller, requests: &[Request<'_>]) -> Stream {
     let mut stream = Stream::open(controller.log_source()).await.unwrap();
-    let own = |(caller, authority): &Request<'_>| {
-        let mut entry = entry(caller, authority);
-        if let Some(common) = &mut entry.common_properties {
-            common.upstream_cluster = "outbound|9080||somewhere.default.svc.cluster.local".to_owned();
-        }
-        entry
-    };
-    let id = "sidecar~10.244.0.10~productpage-v1-6b746f74dc-vkfr7.default~default.svc.cluster.local";
-    let node = core::Node { id: id.to_owned(), ..core::Node::default() };
-    let identifier = Identifier { node: Some(node), log_name: "lazyload_caller".to_owned() };
-    let entries = HttpAccessLogEntries { log_entry: requests.iter().map(own).collect() };
-    let log_entries = Some(LogEntries::HttpLogs(entries));
-    let message = service::StreamAccessLogsMessage { identifier: Some(identifier), log_entries };
-    stream.sent_before = true;
-    stream.messages.send(message).await.unwrap();
+    stream.send_own(requests).await;
     stream
 }
 

@@ -157,6 +157,9 @@ pub struct ServiceEntrySpec {
 /// One port of a ServiceEntry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServiceEntryPort {
+    /// Its number; no port where it is none.
+    #[serde(default)]
+    pub number: u32,
     /// What is spoken there.
     #[serde(default)]
     pub protocol: String,

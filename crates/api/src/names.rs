@@ -27,6 +27,9 @@ pub const MODE_LABEL: &str = "lazyload.slime.io/mode";
 /// Label on a ServiceFence, its Service or a Namespace: a fence has its first Sidecar once nothing new was learned for so long (`72h`, `3d`); the
 /// narrowest one counts.
 pub const ENFORCE_AFTER_LABEL: &str = "lazyload.slime.io/enforce-after";
+/// Label on a ServiceFence, its Service or a Namespace: learned hosts that are not called for this time leave the Sidecar, or `off`; the narrowest one
+/// counts.
+pub const EXPIRE_UNUSED_AFTER_LABEL: &str = "lazyload.slime.io/expire-unused-after";
 /// Label on a Namespace, `"on"`: no fence in it has a Sidecar for now; on the namespace of the controller, no fence of the mesh.
 pub const BREAK_GLASS_LABEL: &str = "lazyload.slime.io/break-glass";
 /// Name of the EnvoyFilters, before a dot and the fence's name, by which the proxies of a fence's pods tell what they call; and of the cluster in it.

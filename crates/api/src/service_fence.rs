@@ -142,6 +142,10 @@ pub struct ServiceFenceStatus {
     /// How well it is known what the pods of the fence call. Absent once nothing but its Sidecar is waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Box<Coverage>>,
+    /// Learned hosts that are not called, or were not once: as `domains` names them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub unused: Box<BTreeMap<String, Unused>>,
     /// How the fence is doing, one entry for each type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::condition::conditions")]
@@ -177,6 +181,28 @@ pub struct Coverage {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(schema_with = "count")]
     pub calls_to_fallback: u64,
+}
+
+/// How long a learned host was not called, and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Unused {
+    /// Since when it is out of the Sidecar, until its first call. Absent: it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "date_time")]
+    pub quarantined_since: Option<Time>,
+    /// So many seconds without a call take it out. Time counts in which every proxy of the workload was heard.
+    #[serde(default)]
+    #[schemars(schema_with = "count")]
+    pub lease_seconds: u64,
+    /// So many of them have passed, in coarse steps.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(schema_with = "count")]
+    pub for_seconds: u64,
+    /// How often it was called after all, once it was out: each time doubles the lease, to sixteen times the first one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(schema_with = "count")]
+    pub false_expiries: u64,
 }
 
 /// What one dependency stands for.

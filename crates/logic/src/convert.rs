@@ -97,6 +97,11 @@ pub fn service(object: &core::Service) -> Option<Service> {
         target_ports: spec.into_iter().flat_map(|spec| spec.ports.iter().flatten()).map(target_port).collect(),
         ports: spec.map(ports_with_clusters).unwrap_or_default(),
         http_ports: spec.map(http_ports).unwrap_or_default(),
+        numbers: spec
+            .into_iter()
+            .flat_map(|spec| spec.ports.iter().flatten())
+            .map(|port| u16::try_from(port.port).unwrap_or_default())
+            .collect(),
     })
 }
 
@@ -196,7 +201,12 @@ pub fn fence(object: service_fence::ServiceFence) -> Option<Fence> {
         created: created(&object.metadata),
         labels: labels(&object.metadata),
         deleting: is_deleting(&object.metadata),
-        forget: object.metadata.annotations.as_ref().and_then(|all| all.get(names::FORGET_ANNOTATION)).cloned(),
+        forget: object
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(names::FORGET_ANNOTATION))
+            .map(|it| it.as_str().into()),
         spec: object.spec,
         status: object.status.unwrap_or_default(),
     })

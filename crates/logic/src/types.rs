@@ -61,6 +61,8 @@ pub struct Service {
     pub ports: usize,
     /// Its ports that are declared to carry HTTP of any version, or gRPC.
     pub http_ports: BTreeSet<u16>,
+    /// Its ports, of any transport; what is no number of a port is 0.
+    pub numbers: BTreeSet<u16>,
 }
 
 /// A Kubernetes Namespace.
@@ -116,7 +118,7 @@ pub struct Fence {
     /// It is being deleted, and its Sidecar with it.
     pub deleting: bool,
     /// What its user wants to be forgotten of what was learned.
-    pub forget: Option<String>,
+    pub forget: Option<Box<str>>,
     /// What its user wants.
     pub spec: ServiceFenceSpec,
     /// What is known.

@@ -47,6 +47,8 @@ pub struct Metrics {
     config_reloads: Counter,
     config_reload_failed: Counter,
     learned_expired: Gauge,
+    learned_quarantined: Gauge,
+    learned_returned: Gauge,
     leader: Gauge,
     lease_transitions: Gauge,
     lease_failed: Counter,
@@ -62,6 +64,8 @@ pub struct Metrics {
     busiest: watch::Sender<Arc<[Busy]>>,
     fences: Gauge,
     fence_dependencies: Gauge,
+    quarantined: Gauge,
+    fences_heard: Family<HeardLabels, Gauge>,
     /// Made anew with each count: what no fence says any more is gone.
     fence_conditions: Mutex<Family<ConditionLabels, Gauge>>,
     observed: Arc<Counters>,
@@ -92,6 +96,11 @@ struct KindLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModeLabels {
     mode: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeardLabels {
+    heard: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -228,6 +237,10 @@ impl Metrics {
         self.fences.set(count(census.fences));
         self.fence_dependencies.set(count(census.dependencies));
         self.break_glass.set(count(census.glasses));
+        self.quarantined.set(count(census.quarantined));
+        for (heard, fences) in [("yes", census.heard), ("no", census.unheard)] {
+            self.fences_heard.get_or_create(&HeardLabels { heard }).set(count(fences));
+        }
         for mode in Mode::ALL.into_iter().map(Mode::name).chain([WAITING, BREAK_GLASS]) {
             let fences = census.by_mode.get(mode).copied().unwrap_or_default();
             self.fence_modes.get_or_create(&ModeLabels { mode }).set(count(fences));
@@ -270,6 +283,8 @@ impl Metrics {
         self.learned_hosts.set(clamped(learned.hosts));
         self.learned_known.set(clamped(learned.known));
         self.learned_expired.set(clamped(learned.expired));
+        self.learned_quarantined.set(clamped(learned.quarantined));
+        self.learned_returned.set(clamped(learned.returned));
         self.learned_verified.set(clamped(learned.verified));
         self.learned_unverified.set(clamped(learned.unverified));
         for (reason, count) in &learned.skipped {
@@ -300,6 +315,13 @@ impl Metrics {
             ("lazyload_learned_hosts", "Hosts that were new for a caller", &self.learned_hosts),
             ("lazyload_learned_known", "Calls that told nothing new", &self.learned_known),
             ("lazyload_learned_expired", "Hosts that left, not called for the window", &self.learned_expired),
+            (
+                "lazyload_learned_quarantined",
+                "Hosts that left, not called for their lease; their first call brings them back",
+                &self.learned_quarantined,
+            ),
+            ("lazyload_learned_returned", "Hosts that were called after all, and came back", &self.learned_returned),
+            ("lazyload_quarantined_hosts", "Hosts of all fences that are in quarantine now", &self.quarantined),
             (
                 "lazyload_calls_verified",
                 "Calls whose caller's certificate agrees with its address",
@@ -359,6 +381,11 @@ impl Metrics {
             "lazyload_fence_modes",
             "Fences that are enabled, by how far they go",
             self.fence_modes.clone(),
+        );
+        registry.register(
+            "lazyload_fences_heard",
+            "Fences whose hosts expire, by whether every pod is heard",
+            self.fences_heard.clone(),
         );
         let uncounted = self.fallback_uncounted.clone();
         registry.register("lazyload_fallback_uncounted", "Calls of pairs too many to be told one by one", uncounted);

@@ -1,11 +1,11 @@
 //! The life of one access-log message: scan, absorb what was passed on a moment ago, judge and count the rest within the
-//! message, pass it on at once. Everything here belongs to one stream; streams share nothing but the channel and the counters.
+//! message, pass it on at once; and now and then, that who speaks for itself is heard. Everything here belongs to one stream; streams share nothing but the channel and the counters.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use lazyload_logic::observation::{Call, Entry, Identity, Pair, Skipped, cluster, own_pair_of, pair_of};
+use lazyload_logic::observation::{Call, Entry, Identity, Pair, Skipped, cluster, marked, own_pair_of, pair_of};
 use lazyload_logic::trust::{Peer, Serves};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::counters::{Counters, Tally};
 use super::door::Met;
 use super::fields::Malformed;
+use super::marks::Marks;
 use super::on_the_way::unix_time;
 use super::relay::Relay;
 use super::scan::{Bad, Scanned, scan};
@@ -36,6 +37,7 @@ pub(super) struct Intake {
     /// Who is at the other end.
     met: Option<Arc<Met>>,
     from: From,
+    marks: Marks,
 }
 
 /// Whose calls a stream tells, as its first message says; and the certificate, where there is one.
@@ -98,7 +100,15 @@ impl Intake {
     pub(super) fn new(calls: mpsc::Sender<Vec<Call>>, counters: Arc<Counters>, limits: Limits, now: Instant) -> Self {
         let mut seen = Seen::new(limits, now);
         seen.count(Some(counters.busy.clone()));
-        Self { seen, calls, counters, teller: Teller::GlobalSidecar, met: None, from: From::Proxy(None) }
+        Self {
+            seen,
+            calls,
+            counters,
+            teller: Teller::GlobalSidecar,
+            met: None,
+            from: From::Proxy(None),
+            marks: Marks::default(),
+        }
     }
 
     /// The same for a stream of whom we have met.
@@ -120,6 +130,7 @@ impl Intake {
     /// Nothing came for a while: what was counted is told.
     pub(super) fn rest(&mut self, now: Instant) {
         self.seen.turn(now);
+        self.tell_marks(now);
     }
 
     /// Takes a message; its new pairs are passed on together, ordered by caller and host.
@@ -147,6 +158,7 @@ impl Intake {
             }
         }
         let passed = if fresh.is_empty() { Ok(()) } else { self.pass(fresh, &mut tally, now) };
+        self.tell_marks(now);
         match self.from {
             From::Proxy(_) => self.counters.add(&tally),
             From::Replica => self.counters.add_heard(&tally),
@@ -175,6 +187,11 @@ impl Intake {
             return;
         }
         let entry = scanned.said.entry().map_err(|Malformed| Skipped::EntryMalformed);
+        if let (From::Replica, Ok(entry)) = (&self.from, &entry)
+            && let Some(mark) = marked(entry)
+        {
+            return self.marks.add(mark);
+        }
         let (entry, pair) = match entry.and_then(|entry| Ok((entry, self.teller.pair_of(&entry, met)?))) {
             Ok(judged) => judged,
             Err(reason) => return tally.skip(reason),
@@ -185,6 +202,9 @@ impl Intake {
         }
         if fresh.len() >= MAX_PAIRS && !fresh.contains_key(&pair) {
             tally.overflow += 1;
+            if self.is_watched() {
+                self.marks.lose(&pair);
+            }
             return;
         }
         let (peer, response_code) = (entry.peer, scanned.response_code);
@@ -192,13 +212,38 @@ impl Intake {
         fresh.entry(pair).or_insert(Told { count: 0, began: scanned.began }).count += 1;
     }
 
+    /// Whether it matters that something is lost. What passed the global-sidecar its caller's own proxy tells too.
+    fn is_watched(&self) -> bool {
+        self.teller == Teller::Itself || matches!(self.from, From::Replica)
+    }
+
+    /// Tells who was heard, after everything that it told.
+    fn tell_marks(&mut self, now: Instant) {
+        if let Some(met) = self.met.as_ref().filter(|_| self.teller == Teller::Itself && self.marks.is_due(now)) {
+            self.marks.add(Call::heard(met.address, met.account.clone()));
+        }
+        if self.marks.is_empty() {
+            return;
+        }
+        let Ok(place) = self.calls.try_reserve() else { return self.marks.put_off() };
+        let marks = self.marks.take(now);
+        if let From::Proxy(Some(relay)) = &self.from {
+            relay.tell_marks(&marks);
+        }
+        place.send(marks);
+    }
+
     /// Passes pairs on; only what was passed on counts as seen, so that the next entry of another pair tries again.
     fn pass(&mut self, fresh: Fresh<'_>, tally: &mut Tally, now: Instant) -> Result<(), ReceiverGone> {
         let amount = u64::try_from(fresh.len()).unwrap_or(u64::MAX);
+        let is_watched = self.is_watched();
         let place = match self.calls.try_reserve() {
             Ok(place) => place,
             Err(TrySendError::Full(())) => {
                 tally.overflow += amount;
+                if is_watched {
+                    fresh.keys().for_each(|pair| self.marks.lose(pair));
+                }
                 return Ok(());
             }
             Err(TrySendError::Closed(())) => return Err(ReceiverGone),
@@ -439,11 +484,43 @@ mod tests {
             assert_eq!(account.is_some_and(|account| account.is("default", "web")), peer.is_some());
             assert_eq!(counters.skipped(Skipped::NotItsOwn), 1);
             assert_eq!(counters.skipped(Skipped::NotOutbound), 1);
+            assert_eq!(calls.try_recv().unwrap(), [Call::heard("172.17.0.11".parse().unwrap(), account.cloned())]);
             assert!(calls.try_recv().is_err());
             drop(intake);
             assert!(counters.busy.take().0.is_empty(), "what is direct does not pass the global-sidecar");
             assert_eq!(told(&counters.busy_callers.take().0), ["172.17.0.11 details 1"]);
         }
+    }
+
+    #[test]
+    fn who_speaks_for_itself_is_heard_after_what_it_told_and_is_not_where_something_was_lost() {
+        let (intake, mut calls, _, start) = mk_intake(2);
+        let mut intake = intake.of(From::Proxy(None)).met(Some(met(None)));
+        let own = "172.17.0.11".parse().unwrap();
+        intake.take(&mk_own_message(vec![mk_own_entry("172.17.0.11")]), start).unwrap();
+        assert_eq!(told(&calls.try_recv().unwrap()), ["172.17.0.11 details 1"]);
+        assert_eq!(calls.try_recv().unwrap(), [Call::heard(own, None)]);
+        intake.rest(start + Duration::from_secs(9));
+        assert!(calls.try_recv().is_err());
+        intake.rest(start + Duration::from_secs(10));
+        assert_eq!(calls.try_recv().unwrap(), [Call::heard(own, None)]);
+
+        let entry = |host: &str| {
+            let mut entry = mk_own_entry("172.17.0.11");
+            entry.request = Some(wire::Request { authority: host.as_bytes().to_vec() });
+            vec![entry]
+        };
+        for host in ["a.b", "b.b", "c.b"] {
+            intake.take(&mk_own_message(entry(host)), start + Duration::from_secs(11)).unwrap();
+        }
+        let told_hosts: Vec<String> =
+            [calls.try_recv(), calls.try_recv()].iter().flatten().flat_map(|it| told(it)).collect();
+        assert_eq!(told_hosts, ["172.17.0.11 a.b 1", "172.17.0.11 b.b 1"]);
+        intake.rest(start + Duration::from_secs(30));
+        assert_eq!(calls.try_recv().unwrap(), [Call::lost(own, None)]);
+        intake.rest(start + Duration::from_secs(40));
+        assert_eq!(calls.try_recv().unwrap(), [Call::heard(own, None)]);
+        assert!(calls.try_recv().is_err());
     }
 
     #[test]

@@ -151,6 +151,7 @@ mod tests {
             external: host == "x.example",
             status,
             brings: Vec::new(),
+            unused: None,
         }
     }
 

@@ -91,18 +91,13 @@ fn one(report: &FenceReport, now: i64) -> std::io::Result<String> {
         .dependencies
         .iter()
         .map(|dependency| {
-            let state = if dependency.external {
-                "unknown to the mesh".to_owned()
-            } else {
-                format!("{:?}", dependency.status).to_lowercase()
-            };
             let others: Vec<&str> =
                 dependency.brings.iter().map(String::as_str).filter(|host| *host != dependency.host).collect();
             vec![
                 dependency.host.clone(),
                 dependency.reason.name().to_owned(),
                 dependency.evidence.clone().unwrap_or_else(|| "-".to_owned()),
-                state,
+                dependency.state(),
                 if others.is_empty() { "-".to_owned() } else { others.join(", ") },
             ]
         })
@@ -157,6 +152,7 @@ mod tests {
                     external: false,
                     status: DomainStatus::Active,
                     brings: vec![host("details"), host("details-v2")],
+                    unused: None,
                 },
                 Dependency {
                     host: "x.example".into(),
@@ -165,6 +161,7 @@ mod tests {
                     external: true,
                     status: DomainStatus::Active,
                     brings: Vec::new(),
+                    unused: None,
                 },
             ],
             conditions: vec![Condition {

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use lazyload_api::service_fence::{Destinations, DomainStatus, ServiceFenceSpec};
+use lazyload_api::service_fence::{Destinations, DomainStatus, ServiceFenceSpec, Unused};
 
 use crate::ledger::evidence_size;
 
 /// Bytes of one object. What the API server adds (managed fields, the request around it) has the rest of the 1.5 MiB.
 pub const OBJECT: usize = 1_400_000;
+/// Bytes of what is told of a host that is not called, besides its name.
+const UNUSED: usize = 130;
 /// Bytes kept free for metadata and conditions.
 const RESERVE: usize = 30_000;
 
@@ -29,11 +31,13 @@ pub struct Shown {
 pub fn fit_status(
     domains: BTreeMap<String, Destinations>,
     metric_status: &BTreeMap<String, String>,
+    unused: &BTreeMap<String, Unused>,
     spec: &ServiceFenceSpec,
 ) -> Shown {
     let total = domains.len();
     let mut size: usize = domains.iter().map(|(name, domain)| domain_size(name, domain)).sum();
     let learned: usize = metric_status.iter().map(|(key, count)| evidence_size(key, count)).sum();
+    let learned = learned + unused.keys().map(|host| host.len() + UNUSED).sum::<usize>();
     if spec.host.len() < 1000 && size + learned < OBJECT / 2 {
         return Shown { domains, ..Shown::default() };
     }
@@ -153,7 +157,7 @@ mod tests {
     fn five_thousand_learned_hosts_are_shown_in_full() {
         let all = domains(5_000, 60);
         let learned = evidence(&all);
-        let shown = fit_status(all.clone(), &learned, &ServiceFenceSpec::default());
+        let shown = fit_status(all.clone(), &learned, &BTreeMap::new(), &ServiceFenceSpec::default());
         assert_eq!(shown, Shown { domains: all, shortened: 0, left_out: 0 });
         assert!(bytes(&shown, &learned) < OBJECT);
     }
@@ -164,12 +168,12 @@ mod tests {
         let routed = Destinations { hosts: vec!["zz.b".into(), "elsewhere.b".into()], ..Destinations::default() };
         all.insert("zz.b".to_owned(), routed.clone());
         let learned = evidence(&all);
-        let shown = fit_status(all.clone(), &learned, &ServiceFenceSpec::default());
+        let shown = fit_status(all.clone(), &learned, &BTreeMap::new(), &ServiceFenceSpec::default());
         assert_eq!((shown.shortened, shown.left_out), (7_000, 0));
         let mut all = domains(10_000, 67);
         all.insert("zz.b".to_owned(), routed.clone());
         let learned = evidence(&all);
-        let shown = fit_status(all.clone(), &learned, &ServiceFenceSpec::default());
+        let shown = fit_status(all.clone(), &learned, &BTreeMap::new(), &ServiceFenceSpec::default());
         assert!(shown.left_out > 0 && bytes(&shown, &learned) < OBJECT, "{}", shown.left_out);
         assert_eq!(shown.domains["zz.b"], routed, "what cannot be derived stays");
         assert_eq!(hosts_of("zz.b", &shown.domains["zz.b"]).len(), 2);

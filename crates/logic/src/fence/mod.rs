@@ -1,6 +1,6 @@
 //! Owns what a fence should be: whether it exists, what it depends on, which Sidecar follows from it, when that is written.
 //! Never looks at the world or keeps state between calls; `state` does.
-//! Next: `enrollment`, `mode`, `wait`, `named`, `dependencies`, `sidecar` in that order; then `switch` for how a Sidecar gets there.
+//! Next: `enrollment`, `mode`, `wait`, `lease`, `named`, `dependencies`, `sidecar` in that order; then `switch` for how a Sidecar gets there.
 
 pub mod admission;
 pub mod alias;
@@ -12,6 +12,7 @@ pub mod dependencies;
 pub mod enrollment;
 pub mod host;
 pub mod interest;
+pub mod lease;
 pub mod mode;
 pub mod named;
 pub mod overlap;

@@ -91,11 +91,11 @@ pub fn is_glass_broken(labels: &Labels) -> bool {
     labels.get(names::BREAK_GLASS_LABEL).is_some_and(|value| !["off", "false", "no"].contains(&value.as_str()))
 }
 
-/// What of a Namespace's labels matters here.
+/// What of a Namespace's labels matters here, and in `lease`.
 #[must_use]
-pub fn said_by(namespace: Option<&Namespace>) -> ([Option<&str>; 2], bool) {
+pub fn said_by(namespace: Option<&Namespace>) -> ([Option<&str>; 3], bool) {
     let labels = namespace.map(|namespace| &namespace.labels);
-    let said = [names::MODE_LABEL, names::ENFORCE_AFTER_LABEL];
+    let said = [names::MODE_LABEL, names::ENFORCE_AFTER_LABEL, names::EXPIRE_UNUSED_AFTER_LABEL];
     let said = said.map(|key| labels.and_then(|labels| labels.get(key)).map(String::as_str));
     (said, labels.is_some_and(is_glass_broken))
 }

@@ -95,6 +95,14 @@ impl Callers {
         self.slices.insert(slice.id.clone(), slice);
     }
 
+    /// Whether a Service has endpoints that are no pods.
+    pub(super) fn has_other_endpoints(&self, service: &ObjectRef) -> bool {
+        let from = ObjectRef::new(service.namespace.clone(), "");
+        let slices = self.slices.range(from..).map(|(_, slice)| slice);
+        let mut slices = slices.take_while(|slice| slice.id.namespace == service.namespace);
+        slices.any(|slice| slice.service == *service && !slice.addresses.is_empty())
+    }
+
     pub(super) fn delete_slice(&mut self, id: &ObjectRef) {
         let Some(slice) = self.slices.remove(id) else { return };
         for address in &slice.addresses {

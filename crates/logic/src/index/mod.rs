@@ -176,6 +176,36 @@ impl Index {
         pods.find(|pod| !pod.addresses.is_empty() && selects(labels, &pod.labels)).map(|pod| pod.id.clone())
     }
 
+    /// The pods of a namespace that have these labels and an address: those that may call.
+    pub fn callers_with<'a>(&'a self, namespace: &'a str, labels: &'a Labels) -> impl Iterator<Item = &'a Pod> {
+        let pods = self.callers.pods_in(namespace);
+        pods.filter(move |pod| !pod.addresses.is_empty() && selects(labels, &pod.labels))
+    }
+
+    /// The pod of this name.
+    #[must_use]
+    pub fn find_pod(&self, id: &ObjectRef) -> Option<&Pod> {
+        self.callers.find_pod(id)
+    }
+
+    /// Whether a Service has endpoints that are no pods.
+    #[must_use]
+    pub fn has_other_endpoints(&self, service: &ObjectRef) -> bool {
+        self.callers.has_other_endpoints(service)
+    }
+
+    /// The ports of a host that is a Service's or a `ServiceEntry`'s, for callers of a namespace; `None` where it is known by routes alone.
+    #[must_use]
+    pub fn ports_of(&self, host: &str, namespace: &str) -> Option<BTreeSet<u16>> {
+        let service = service_of_host(host).and_then(|id| self.find_service(&id));
+        let declared = self.registry.ports_of(host, namespace);
+        let of_service = service.map(|service| service.numbers.clone());
+        match (of_service, declared) {
+            (Some(ports), Some(more)) => Some(ports.union(&more).copied().collect()),
+            (ports, more) => ports.or(more),
+        }
+    }
+
     /// What an object is about, as it is known now; nothing for one that is not known, and for kinds that concern one fence only.
     #[must_use]
     pub fn reach(&self, kind: Kind, id: &ObjectRef) -> Reach {

@@ -17,6 +17,7 @@ pub(super) struct Registry {
 struct Entry {
     hosts: BTreeSet<String>,
     ports: usize,
+    numbers: BTreeSet<u16>,
     export_to: Vec<String>,
 }
 
@@ -26,7 +27,8 @@ impl Registry {
         let hosts = object.spec.hosts.iter().map(|host| host.to_ascii_lowercase());
         let hosts = hosts.filter(|host| check_host(host).is_ok() && !is_too_wide(host)).collect();
         let ports = object.spec.ports.iter().filter(|port| !port.protocol.eq_ignore_ascii_case("UDP")).count();
-        let entry = Entry { hosts, ports, export_to: object.spec.export_to.clone() };
+        let numbers = object.spec.ports.iter().map(|port| u16::try_from(port.number).unwrap_or_default()).collect();
+        let entry = Entry { hosts, ports, numbers, export_to: object.spec.export_to.clone() };
         if self.entries.get(&object.id) == Some(&entry) {
             return false;
         }
@@ -54,6 +56,12 @@ impl Registry {
     pub(super) fn entries(&self, host: &str, namespace: &str) -> BTreeSet<ObjectRef> {
         let ids = self.by_host.matching(host).flat_map(|(_, ids)| ids);
         ids.filter(|id| self.is_exported(id, namespace)).cloned().collect()
+    }
+
+    /// The ports of a host, of all ServiceEntries that have it for callers of a namespace; `None` if there is none.
+    pub(super) fn ports_of(&self, host: &str, namespace: &str) -> Option<BTreeSet<u16>> {
+        let entries: Vec<&Entry> = self.entries(host, namespace).iter().filter_map(|id| self.entries.get(id)).collect();
+        (!entries.is_empty()).then(|| entries.into_iter().flat_map(|entry| entry.numbers.iter().copied()).collect())
     }
 
     /// What a Sidecar has to import for a host: itself, or the wildcard that stands for it. Istio imports `*.example.com` by that name

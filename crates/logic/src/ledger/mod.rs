@@ -1,14 +1,19 @@
 //! Owns what was learned: which hosts each caller's fence was seen calling, with the evidence as the seed prints it.
 //! Never forgets on its own and never decides what a host is good for.
-//! Next: `evidence` for the form in which a fence's status keeps it, `window` for when it was last seen, `fence` for what is made of it.
+//! Next: `evidence` for the form in which a fence's status keeps it, `window` for when it was last seen by Prometheus, `usage` for how long it was not
+//! called and `hearing` for who was heard meanwhile, `fence` for what is made of it.
 
 mod evidence;
+mod hearing;
+mod usage;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::ObjectRef;
 pub use evidence::{evidence_key, evidence_size, host_of_evidence};
+pub use hearing::Hearing;
+pub use usage::{Usage, Usages, Use};
 pub use window::{ToldOfFence, Window, Windows};
 
 /// Hosts kept for one caller: a bound against a caller that makes up names.

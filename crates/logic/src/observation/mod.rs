@@ -25,8 +25,54 @@ pub struct Call {
     pub peer: Option<Identity<Box<str>>>,
     /// The host as the client asked for it, without port, in lower case, without trailing dot; a short name is still short.
     pub authority: String,
-    /// How often within the message; at least 1.
+    /// How often within the message; 0 where nothing was called ([`Call::heard`], [`Call::lost`]).
     pub count: u64,
+}
+
+/// What stands for a host where something was lost: no host has this name.
+const LOST: &str = "?";
+/// What one replica tells another instead of a cluster, where nothing was called: that a proxy was heard, or that something of it was lost.
+const MARKS: [&str; 2] = ["lazyload|heard", "lazyload|lost"];
+
+impl Call {
+    /// No call: the caller's own proxy is heard, and all that it has told was passed on before this.
+    #[must_use]
+    pub fn heard(caller: IpAddr, peer: Option<Identity<Box<str>>>) -> Self {
+        Self { caller, peer, authority: String::new(), count: 0 }
+    }
+
+    /// No call: something that the caller's own proxy has told was not passed on.
+    #[must_use]
+    pub fn lost(caller: IpAddr, peer: Option<Identity<Box<str>>>) -> Self {
+        Self { caller, peer, authority: LOST.to_owned(), count: 0 }
+    }
+
+    /// Whether it is of a proxy that was heard (`Some(true)`) or of which something was lost; `None` for a call.
+    #[must_use]
+    pub fn is_heard(&self) -> Option<bool> {
+        (self.count == 0).then(|| self.authority != LOST)
+    }
+
+    /// What one replica tells another of it instead of a cluster; `None` for a call.
+    #[must_use]
+    pub fn mark(&self) -> Option<&'static str> {
+        let [heard, lost] = MARKS;
+        self.is_heard().map(|is_heard| if is_heard { heard } else { lost })
+    }
+}
+
+/// What another replica's entry tells where it tells of no call.
+#[must_use]
+pub fn marked(entry: &Entry<'_>) -> Option<Call> {
+    let [heard, lost] = MARKS;
+    let make = match entry.upstream_cluster {
+        mark if mark == heard => Call::heard,
+        mark if mark == lost => Call::lost,
+        _ => return None,
+    };
+    let Caller::Address(address) = entry.caller else { return None };
+    let peer = entry.peer.and_then(identity::parse).map(|peer| peer.to_owned());
+    Some(make(address.parse::<IpAddr>().ok()?.to_canonical(), peer))
 }
 
 /// The caller's address in an access-log entry.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lazyload_api::names;
-use lazyload_api::service_fence::{Coverage, DomainStatus, ServiceFenceStatus};
+use lazyload_api::service_fence::{Coverage, DomainStatus, ServiceFenceStatus, Unused};
 use serde::Serialize;
 
 use crate::fence::switch::{EVERYTHING, Form};
@@ -87,6 +87,45 @@ pub struct Dependency {
     pub status: DomainStatus,
     /// What it brings into the Sidecar.
     pub brings: Vec<String>,
+    /// How long it was not called, and what became of it, where that is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unused: Option<Unused>,
+}
+
+impl Dependency {
+    /// How it stands, for people.
+    #[must_use]
+    pub fn state(&self) -> String {
+        if let Some(sentence) = self.unused.as_ref().and_then(quarantine) {
+            return sentence;
+        }
+        if self.external {
+            return "unknown to the mesh".to_owned();
+        }
+        let status = format!("{:?}", self.status).to_lowercase();
+        let idle = self.unused.as_ref().map_or(0, |unused| unused.for_seconds);
+        if idle > 0 { format!("{status}, not called for {}", period(idle)) } else { status }
+    }
+}
+
+/// Since when a host is in quarantine and why, for people; `None` if it is not.
+#[must_use]
+pub fn quarantine(unused: &Unused) -> Option<String> {
+    let since = unused.quarantined_since.as_ref()?;
+    let before = match unused.false_expiries {
+        0 => String::new(),
+        1 => ", came back once before".to_owned(),
+        more => format!(", came back {more} times before"),
+    };
+    Some(format!("quarantined since {}, not called for {}{before}", since.0, period(unused.lease_seconds)))
+}
+
+/// A time in the largest unit that it is a whole number of.
+fn period(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, name) = unit.unwrap_or((1, "s"));
+    format!("{}{name}", seconds / unit)
 }
 
 /// Why a host is a dependency.
@@ -195,7 +234,8 @@ pub(super) fn dependencies(fence: &Fence) -> Vec<Dependency> {
             (false, None) => Reason::Derived,
         };
         let (external, status) = (domain.external, domain.status);
-        Dependency { host: host.clone(), reason, evidence, external, status, brings: domain.hosts.clone() }
+        let (brings, unused) = (domain.hosts.clone(), fence.status.unused.get(host).cloned());
+        Dependency { host: host.clone(), reason, evidence, external, status, brings, unused }
     });
     entries.collect()
 }
@@ -310,6 +350,27 @@ mod tests {
         );
         assert_eq!(report.dependencies[3].evidence.as_deref(), Some("3"));
         assert_eq!((report.learned(), report.external(), report.sidecar), (2, 1, Standing::None));
+    }
+
+    #[test]
+    fn a_host_in_quarantine_says_since_when_and_why() {
+        let host = "b.default.svc.cluster.local";
+        for (unused, expected) in [
+            (json!({}), "active"),
+            (json!({"leaseSeconds": 2_592_000, "forSeconds": 162_000}), "active, not called for 45h"),
+            (
+                json!({"leaseSeconds": 2_592_000, "quarantinedSince": "2026-11-28T00:00:00Z"}),
+                "quarantined since 2026-11-28T00:00:00Z, not called for 30d",
+            ),
+            (
+                json!({"leaseSeconds": 90, "quarantinedSince": "2026-11-28T00:00:00Z", "falseExpiries": 2}),
+                "quarantined since 2026-11-28T00:00:00Z, not called for 90s, came back 2 times before",
+            ),
+        ] {
+            let status = json!({"domains": {host: {"hosts": [host]}}, "unused": {host: unused}});
+            let report = &reports(&[fence(json!({"enable": true}), status)], &[])[0];
+            assert_eq!(report.dependencies[0].state(), expected);
+        }
     }
 
     #[test]

@@ -10,5 +10,5 @@ mod fence;
 mod graph;
 
 pub use export::{Exported, export};
-pub use fence::{Condition, Dependency, FenceReport, Origin, Reason, Standing, reports};
+pub use fence::{Condition, Dependency, FenceReport, Origin, Reason, Standing, quarantine, reports};
 pub use graph::{Edge, Format, edges, render};

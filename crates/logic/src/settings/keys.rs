@@ -75,6 +75,7 @@ const GENERAL: &[&str] = &[
     "domainAliases",
     "enableShortDomain",
     "enforceAfter",
+    "expireUnusedAfter",
     "fenceLabelKeyAlias",
     "fenceMode",
     "globalSidecar",

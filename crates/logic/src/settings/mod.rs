@@ -15,11 +15,13 @@ mod table;
 mod tests;
 pub(crate) mod values;
 
+use std::time::Duration;
+
 pub use log_file::LogFile;
 pub use prometheus::{Access, Headers, Prometheus};
 pub use reader::SettingsError;
 pub use resolve::{Context, Resolved, resolve};
-pub(crate) use resolve::{DEFAULT_LOG_PORT, enforce_after_of};
+pub(crate) use resolve::{DEFAULT_LOG_PORT, enforce_after_of, expire_unused_after_of};
 pub use selector::NamespaceSelector;
 pub use table::{Entry, Takes};
 
@@ -225,6 +227,8 @@ pub struct Settings {
     pub fence_mode: Mode,
     /// A fence has its first Sidecar once nothing new was learned for so long (seconds), where no label says otherwise; zero: at once.
     pub enforce_after: i64,
+    /// Learned hosts that their fence's pods do not call for so long leave its Sidecar, where no label says otherwise; `None`: they stay.
+    pub expire_unused_after: Option<Duration>,
     /// Hosts whose AuthorizationPolicies name the caller are dependencies before any call.
     pub policy_dependencies: bool,
     /// Label key of the default workload selector.

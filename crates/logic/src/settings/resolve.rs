@@ -1,5 +1,7 @@
 //! Which of several spellings wins, and what a missing setting means. Source: contract 0.3 (D1, D2, D5, D8, D11), 1.3–1.7.
 
+use std::time::Duration;
+
 use lazyload_api::names;
 use serde_json::{Map, Value};
 
@@ -12,6 +14,9 @@ use super::{log_file, prometheus};
 
 /// The port of the controller's Service for access logs, unless the SlimeBoot says otherwise.
 pub(crate) const DEFAULT_LOG_PORT: u16 = 8082;
+
+/// Shorter than this, what is called now and then would come and go.
+const SHORTEST_LEASE: Duration = Duration::from_secs(10);
 
 /// What is known from outside the module entry.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +102,7 @@ pub fn resolve(entry: &Value, context: &Context) -> Result<Resolved, SettingsErr
         switching: switching(&general.key("switching"))?,
         fence_mode: fence_mode(&general.key("fenceMode"))?,
         enforce_after: enforce_after(&general.key("enforceAfter"))?,
+        expire_unused_after: expire_unused_after(&general.key("expireUnusedAfter"))?,
         policy_dependencies: on_unless_off(&general.key("policyDependencies"))?,
         service_label: service_label(&global.key("service"))?,
         istio_namespace: values::namespace(&global.key("istioNamespace"))?
@@ -190,6 +196,22 @@ pub(crate) fn enforce_after_of(text: &str) -> Option<i64> {
         return Some(0);
     }
     i64::try_from(prometheus::parse_time(text)?.as_secs()).ok()
+}
+
+fn expire_unused_after(reader: &Reader<'_>) -> Result<Option<Duration>, SettingsError> {
+    let Some(text) = reader.name()? else { return Ok(None) };
+    let after = expire_unused_after_of(&text);
+    let after = after.ok_or_else(|| reader.error("a time of at least 10s such as 720h or 30d, or off"))?;
+    Ok(Some(after).filter(|after| !after.is_zero()))
+}
+
+/// How long learned hosts stay without a call, as it is written; zero where it is said that they stay for good.
+pub(crate) fn expire_unused_after_of(text: &str) -> Option<Duration> {
+    // In YAML an `off` without quotes may be a flag.
+    if ["off", "no", "false"].contains(&text) {
+        return Some(Duration::ZERO);
+    }
+    prometheus::parse_time(text).filter(|time| *time >= SHORTEST_LEASE)
 }
 
 fn log_security(reader: &Reader<'_>) -> Result<LogSecurity, SettingsError> {

@@ -63,6 +63,7 @@ impl Settings {
             switching,
             fence_mode,
             enforce_after,
+            expire_unused_after,
             policy_dependencies,
             service_label,
             istio_namespace,
@@ -93,7 +94,8 @@ impl Settings {
         let selectors: Value = management_selectors.iter().map(super::NamespaceSelector::to_value).collect();
         let pod_label = pod_label.as_ref().map(|label| format!("{}:{}", label.key, label.alias));
         let prometheus = prometheus.as_ref().map(Prometheus::to_value);
-        let rows: [(&'static str, Value, Takes); 43] = [
+        let expire_unused_after = expire_unused_after.map(|after| format!("{}s", after.as_secs()));
+        let rows: [(&'static str, Value, Takes); 44] = [
             ("name", json!(module_name), Takes::Render),
             ("general.wormholePort", json!(wormhole_ports), Takes::Render),
             ("general.autoPort", json!(auto_port), Takes::Render),
@@ -122,6 +124,7 @@ impl Settings {
             ("general.switching", json!(format!("{switching:?}").to_lowercase()), Takes::Nothing),
             ("general.fenceMode", json!(fence_mode.name()), Takes::Nothing),
             ("general.enforceAfter", json!(format!("{enforce_after}s")), Takes::Nothing),
+            ("general.expireUnusedAfter", json!(expire_unused_after), Takes::Nothing),
             ("general.policyDependencies", json!(if *policy_dependencies { "on" } else { "off" }), Takes::Nothing),
             ("global.service", json!(service_label), Takes::Nothing),
             ("global.istioNamespace", json!(istio_namespace), Takes::Restart),

@@ -276,7 +276,7 @@ fn all_different() -> Settings {
             "dispatches": [{"name": 1, "cluster": "c"}], "domainAliases": [{"pattern": "a"}], "stableHost": ["a.b"],
             "clusterGsNamespace": "gs", "passthroughByDefault": true, "addEnvHeaderViaLua": true, "proxyVersion": "1",
             "supportH2": true, "cleanupWormholePort": true, "globalSidecarMode": "namespace", "metricSourceType": "prometheus", "switching": "fastest",
-            "policyDependencies": false, "accessLogSecurity": "strict", "fenceMode": "observe", "callerLogs": "on", "enforceAfter": "3d",
+            "policyDependencies": false, "accessLogSecurity": "strict", "fenceMode": "observe", "callerLogs": "on", "enforceAfter": "3d", "expireUnusedAfter": "720h",
         },
         "global": {
             "service": "k", "istioNamespace": "i", "slimeNamespace": "s", "istioRev": "r", "strictRev": true,
@@ -426,6 +426,21 @@ fn fences_are_enforced_unless_another_mode_is_wanted() {
     }
     let error = resolve(&json!({"general": {"fenceMode": "watch"}}), &Context::default()).unwrap_err();
     assert_eq!(error.to_string(), "general.fenceMode: expected enforce, recommend or observe, got \"watch\"");
+}
+
+#[test]
+fn learned_hosts_stay_unless_a_time_is_given() {
+    let after = |value: Value| settings(json!({"general": {"expireUnusedAfter": value}})).expire_unused_after;
+    for stays in [json!(null), json!(""), json!("off"), json!(false)] {
+        assert_eq!(after(stays), None);
+    }
+    assert_eq!(after(json!("720h")), Some(Duration::from_secs(30 * 24 * 3600)));
+    assert_eq!(after(json!(10)), Some(Duration::from_secs(10)));
+    for wrong in ["soon", "9s", "0"] {
+        let error = resolve(&json!({"general": {"expireUnusedAfter": wrong}}), &Context::default()).unwrap_err();
+        let expected = "general.expireUnusedAfter: expected a time of at least 10s such as 720h or 30d, or off, got";
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
 }
 
 #[test]

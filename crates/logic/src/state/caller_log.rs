@@ -1,4 +1,4 @@
-//! What fences without a Sidecar learn from: their pods' own proxies tell what they call, by an EnvoyFilter for each fence. That there is one is
+//! What fences without a Sidecar learn from, and those whose hosts expire: their pods' own proxies tell what they call, by an EnvoyFilter for each fence. That there is one is
 //! told in the fence's status before it is made, and until it is gone: so nobody has to watch EnvoyFilters. Reasons: docs/adr/0033.
 
 use lazyload_api::names;
@@ -35,7 +35,8 @@ impl State {
         let port = self.settings.caller_log_port()?;
         let mode = self.mode(fence);
         // In an emergency nothing is added to any proxy.
-        if !fence.spec.enable || mode.is_enforced() || mode.glass.is_some() {
+        let is_heard = !mode.is_enforced() || self.lease(fence).is_some();
+        if !fence.spec.enable || !is_heard || mode.glass.is_some() {
             return None;
         }
         let workload = workload_labels(&self.settings, fence, &self.index)?;

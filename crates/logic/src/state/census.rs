@@ -21,6 +21,12 @@ pub struct Census {
     pub said: BTreeMap<InShort, usize>,
     /// Those that are enabled by how far they go: a mode's name, or `break-glass`.
     pub by_mode: BTreeMap<&'static str, usize>,
+    /// Hosts in quarantine.
+    pub quarantined: usize,
+    /// Fences whose hosts expire, and of which every pod is heard.
+    pub heard: usize,
+    /// Those of which not every pod is heard, so that no time counts.
+    pub unheard: usize,
     /// Namespaces that break the glass.
     pub glasses: usize,
 }
@@ -38,6 +44,9 @@ struct Share {
     dependencies: usize,
     said: Vec<InShort>,
     mode: Option<&'static str>,
+    quarantined: usize,
+    /// Whether every pod is heard, where its hosts expire.
+    heard: Option<bool>,
 }
 
 impl State {
@@ -61,7 +70,10 @@ impl State {
         }
         let mode = fence.spec.enable.then(|| self.mode(fence).shown().unwrap_or(Mode::Enforce.name()));
         let said = ours(&fence.status.conditions).map(in_short).collect();
-        Some(Share { dependencies: fence.status.domains.len(), said, mode })
+        let unused = fence.status.unused.values();
+        let quarantined = unused.filter(|unused| unused.quarantined_since.is_some()).count();
+        let heard = self.is_heard(fence);
+        Some(Share { dependencies: fence.status.domains.len(), said, mode, quarantined, heard })
     }
 }
 
@@ -85,6 +97,9 @@ impl Census {
     fn add(&mut self, share: &Share) {
         self.fences += 1;
         self.dependencies += share.dependencies;
+        self.quarantined += share.quarantined;
+        self.heard += usize::from(share.heard == Some(true));
+        self.unheard += usize::from(share.heard == Some(false));
         for said in &share.said {
             *self.said.entry(*said).or_default() += 1;
         }
@@ -96,6 +111,9 @@ impl Census {
     fn subtract(&mut self, share: &Share) {
         self.fences -= 1;
         self.dependencies -= share.dependencies;
+        self.quarantined -= share.quarantined;
+        self.heard -= usize::from(share.heard == Some(true));
+        self.unheard -= usize::from(share.heard == Some(false));
         for said in &share.said {
             one_less(&mut self.said, said);
         }
@@ -167,7 +185,7 @@ mod tests {
                 (said("SpecValid", "Unknown", "other"), 1),
             ]),
             by_mode: BTreeMap::from([("enforce", 3)]),
-            glasses: 0,
+            ..Census::default()
         };
         assert_eq!(state.census(), expected);
     }

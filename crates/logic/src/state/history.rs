@@ -64,6 +64,16 @@ pub enum What {
         /// Whether a user asked for it.
         asked: bool,
     },
+    /// A host was not called for its lease, and leaves the Sidecar.
+    Quarantined {
+        /// The host.
+        host: String,
+    },
+    /// A host that was in quarantine is called.
+    Returned {
+        /// The host.
+        host: String,
+    },
     /// The Sidecar came, or changed.
     Sidecar {
         /// Whether it was not there before.

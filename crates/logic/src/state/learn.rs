@@ -72,6 +72,10 @@ pub struct Learned {
     pub skipped: CountsByName,
     /// Hosts that were not called for the window and left.
     pub expired: u64,
+    /// Hosts that were not called for their lease and are, or were, in quarantine.
+    pub quarantined: u64,
+    /// Those of them that were called after all.
+    pub returned: u64,
 }
 
 impl Learned {
@@ -85,7 +89,10 @@ impl State {
     pub(super) fn called(&mut self, calls: Vec<Call>, now: Now) {
         let mut last = None;
         for call in calls {
-            last = self.call(call, last, now.monotonic, now);
+            match call.is_heard() {
+                Some(heard) => self.hear(&call, heard, now),
+                None => last = self.call(call, last, now.monotonic, now),
+            }
         }
     }
 
@@ -164,6 +171,7 @@ impl State {
                 continue;
             }
             self.record_as_written(fence, &call, &host);
+            self.note_use(fence, &host, now);
             let recorded = self.ledger.record(fence, &host, call.count);
             self.seen_calling(fence, &call, &host, recorded, now);
             match recorded {

@@ -3,7 +3,7 @@
 //! Next: `learn` for calls, `measure` for Prometheus' answers, `affected` for which fences need a look, `standing` for how long a Sidecar is
 //! as it is, `mode` for how far fences go, `caller_log` for what those learn from that have no Sidecar, `coverage` for how well these are known, `plan` for what is written, `takeover` for one replica of several, `change` for the words between here and the writer, `pods`
 //! for fences of a pod label, `reload` for settings that change; `forget` for what users want forgotten; `traffic` for what goes on
-//! through the global-sidecar; `census` for how many fences there are; `explain`, `analyze` and `savings` for those who ask, `view`
+//! through the global-sidecar, `unused` for what is not called any more; `census` for how many fences there are; `explain`, `analyze` and `savings` for those who ask, `view`
 //! and `history` for those who look.
 
 mod affected;
@@ -29,6 +29,7 @@ pub mod savings;
 mod standing;
 mod takeover;
 pub mod traffic;
+mod unused;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +57,7 @@ use crate::fence::overlap::Claims;
 use crate::fence::pace::Pace;
 use crate::fence::revision::is_in_scope;
 use crate::index::Index;
-use crate::ledger::{Ledger, Windows};
+use crate::ledger::{Hearing, Ledger, Usages, Windows};
 use crate::settings::Settings;
 use crate::types::{Kind, Now, Object, ObjectRef};
 
@@ -95,6 +96,8 @@ pub struct State {
     traffic: Traffic,
     pod_fences: PodFences,
     windows: Windows,
+    usages: Usages,
+    hearing: Hearing,
     delivery: Delivery,
     history: History,
     /// Fences that are different since somebody looked; nothing while nobody does.
@@ -128,7 +131,7 @@ struct Work {
     refused_sidecar: Option<String>,
     refused_status: Option<String>,
     /// What was forgotten last, as it was asked.
-    forgotten: Option<String>,
+    forgotten: Option<Box<str>>,
     /// The conditions of the last write of the status.
     attempted: Vec<Condition>,
     /// What is known of its EnvoyFilter.
@@ -176,6 +179,8 @@ impl State {
             traffic: Traffic::default(),
             pod_fences: PodFences::default(),
             windows: Windows::default(),
+            usages: Usages::default(),
+            hearing: Hearing::default(),
             delivery: Delivery::default(),
             history: History::default(),
             news: None,
@@ -258,6 +263,9 @@ impl State {
         match &object {
             Object::Pod(pod) => {
                 addresses.clone_from(&pod.addresses);
+                if addresses.is_empty() {
+                    self.pod_leaves(&id, now.monotonic);
+                }
                 self.fence_pod(pod);
             }
             Object::EndpointSlice(slice) => addresses.clone_from(&slice.addresses),
@@ -296,6 +304,7 @@ impl State {
 
     fn deleted(&mut self, kind: Kind, id: &ObjectRef, now: Now) {
         if kind == Kind::Pod {
+            self.pod_leaves(id, now.monotonic);
             self.unfence_pod(id);
         }
         let before = self.index.reach(kind, id);
@@ -311,6 +320,7 @@ impl State {
         if matches!(kind, Kind::Fence | Kind::Service) && self.means_nothing(id) {
             self.ledger.forget(id);
             self.windows.forget(id);
+            self.usages.forget(id);
         }
         if kind == Kind::Fence {
             self.interests.forget(id);

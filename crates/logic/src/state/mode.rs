@@ -1,13 +1,14 @@
 //! How far each fence goes, as the state knows it; and what news of it means.
 
 use super::State;
+use crate::fence::lease;
 use crate::fence::mode::{self, Around, Decided, said_by};
 use crate::fence::scope::may_hide;
 use crate::fence::wait;
 use crate::types::{Fence, Kind, ObjectRef};
 
 /// The labels of a Namespace that say how far fences go and after which time, and whether it breaks the glass.
-pub(super) type SaidOfModes = ([Option<String>; 2], bool);
+pub(super) type SaidOfModes = ([Option<String>; 3], bool);
 
 impl State {
     /// How far a fence goes, and who says so.
@@ -17,10 +18,12 @@ impl State {
         Decided { wait: self.waits_for(fence, decided.mode), ..decided }
     }
 
-    /// One sentence for each label about it that names no mode.
+    /// One sentence for each label about it that names no mode, or no time.
     pub(super) fn mode_problems(&self, fence: &Fence) -> Vec<String> {
-        let mut problems = mode::problems(fence, self.around(fence));
-        problems.extend(wait::problems(fence, self.around(fence)));
+        let around = self.around(fence);
+        let mut problems = mode::problems(fence, around);
+        problems.extend(wait::problems(fence, around));
+        problems.extend(lease::problems(fence, around));
         problems
     }
 

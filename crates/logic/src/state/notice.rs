@@ -54,6 +54,9 @@ impl State {
                 if let Some(message) = first_learned(fence, status) {
                     notices.push(notice("HostLearned", false, message));
                 }
+                let [quarantined, returned] = expiry(fence, status);
+                notices.extend(quarantined.map(|message| notice("HostsQuarantined", false, message)));
+                notices.extend(returned.map(|message| notice("HostsReturned", false, message)));
                 for (kind, problem, reason) in [
                     (CONFLICT, "True", "Conflict"),
                     (SIDECAR_APPLIED, "False", "Refused"),
@@ -88,7 +91,30 @@ fn first_learned(fence: &Fence, status: &ServiceFenceStatus) -> Option<String> {
         return None;
     }
     let hosts: Vec<&str> = status.metric_status.keys().filter_map(|key| host_of_evidence(key)).collect();
+    let hosts = some_of(&hosts)?;
+    Some(format!("learned its first hosts: {hosts}; the others are told in status.metricStatus only"))
+}
+
+/// What a status tells of hosts that go into quarantine, and of those that come back from it: of each the first one by name, and how many more.
+fn expiry(fence: &Fence, status: &ServiceFenceStatus) -> [Option<String>; 2] {
+    let is_out = |of: &ServiceFenceStatus, host: &str| {
+        of.unused.get(host).is_some_and(|unused| unused.quarantined_since.is_some())
+    };
+    let before = &fence.status;
+    let went = status.unused.keys().filter(|host| is_out(status, host) && !is_out(before, host));
+    let came = before.unused.keys().filter(|host| is_out(before, host) && !is_out(status, host));
+    let went = some_of(&went.map(String::as_str).collect::<Vec<_>>());
+    let came = some_of(&came.map(String::as_str).collect::<Vec<_>>());
+    [
+        went.map(|hosts| {
+            format!("not called for their lease, these leave the Sidecar until their first call: {hosts}")
+        }),
+        came.map(|hosts| format!("back from quarantine: {hosts}")),
+    ]
+}
+
+/// The first one, and how many more.
+fn some_of(hosts: &[&str]) -> Option<String> {
     let (first, more) = hosts.split_first()?;
-    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-    Some(format!("learned its first hosts: {first}{more}; the others are told in status.metricStatus only"))
+    Some(if more.is_empty() { (*first).to_owned() } else { format!("{first} and {} more", more.len()) })
 }

@@ -3,6 +3,7 @@
 use super::State;
 use crate::fence::alias::Aliases;
 use crate::fence::completion::service_host;
+use crate::fence::lease;
 use crate::fence::validity::setting_problems;
 use crate::settings::Settings;
 use crate::types::{Kind, Now};
@@ -11,6 +12,7 @@ use crate::types::{Kind, Now};
 pub(super) fn usable(settings: &Settings) -> (Aliases, Vec<String>) {
     let (aliases, mut problems) = Aliases::compile(&settings.domain_aliases);
     problems.extend(setting_problems(&settings.stable_hosts));
+    problems.extend(lease::setting_problem(settings));
     (aliases, problems)
 }
 

@@ -81,6 +81,9 @@ impl State {
             return false;
         }
         self.note_news(kind, &id);
+        if kind == Kind::Fence {
+            self.adopt_unused(&id, at);
+        }
         if let Some(told) = told {
             self.history.add(&id, at.unix_seconds, told);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::State;
-use crate::types::{Kind, Now, ObjectRef};
+use crate::types::{Fence, Kind, Now, ObjectRef};
 
 impl State {
     /// Instead of [`State::plan`], now and then, while another replica writes: keeps nothing for names that mean nothing any more.
@@ -12,6 +12,10 @@ impl State {
             return;
         }
         self.give_up_waiting(now);
+        let heard: Vec<Fence> = self.index.fences().filter(|fence| self.lease(fence).is_some()).cloned().collect();
+        for fence in heard {
+            self.listen(&fence, now.monotonic);
+        }
         let ids: Vec<ObjectRef> = self.by_fence.keys().chain(self.dirty.iter()).cloned().collect();
         for id in ids {
             self.tidy(&id, now.monotonic);

@@ -27,6 +27,7 @@ mod schedule;
 mod scope;
 mod simulated_cluster;
 mod switching;
+mod unused;
 mod waiting;
 mod world;
 mod writing;

@@ -7,7 +7,7 @@ import { Standing } from './fences.js';
 import { callersOf } from './graph.js';
 import { useStore } from './store.js';
 import { Timeline } from './timeline.js';
-import { kindOf, moment, number, plural, standingTold } from './words.js';
+import { kindOf, moment, number, period, plural, standingTold } from './words.js';
 
 export function Fence({ id }) {
   const { fences, turns } = useStore();
@@ -96,15 +96,21 @@ function Dependencies({ report, arrows, fences }) {
   }
   const columns = [{ title: 'Host' }, { title: 'Kind' }, { title: 'First calls', isNumber: true }, { title: 'Brings besides' }];
   const rows = arrows.map((arrow, at) => {
-    const { host, brings } = report.dependencies[at];
+    const { host, brings, unused } = report.dependencies[at];
     const others = brings.filter((brought) => brought !== host);
     const told = others.length > 4 ? `${others.slice(0, 4).join(', ')} and ${others.length - 4} others` : others.join(', ');
     return {
       key: host,
-      cells: [html`<span title=${host}><${Name} id=${arrow.to} fences=${fences} /></span>`, html`<${Kind} kind=${kindOf(arrow)} />`, arrow.evidence ?? '–', told || '–'],
+      cells: [html`<span title=${host}><${Name} id=${arrow.to} fences=${fences} /></span>`, html`<${Kind} kind=${kindOf(arrow)} />${unused && html` <${Unused} unused=${unused} />`}`, arrow.evidence ?? '–', told || '–'],
     };
   });
   return html`<${Table} caption="Dependencies" columns=${columns} rows=${rows} hidden />`;
+}
+
+// How long a host was not called, where that is told.
+function Unused({ unused: { quarantinedSince, leaseSeconds, forSeconds } }) {
+  if (quarantinedSince) return html`<span>quarantined since <time dateTime=${quarantinedSince}>${moment(Date.parse(quarantinedSince) / 1000)}</time>, not called for ${period(leaseSeconds)}</span>`;
+  return forSeconds ? html`<span>not called for ${period(forSeconds)}</span>` : null;
 }
 
 function Conditions({ conditions }) {

@@ -26,6 +26,10 @@ function told(it) {
       return html`Learned <code>${hostOf(it.key)}</code> from Prometheus, query <code>${it.handler}</code>.`;
     case 'forgotten':
       return html`Forgot <code>${hostOf(it.key)}</code>: ${it.asked ? 'its user asked for it' : 'it was not called for the window'}.`;
+    case 'quarantined':
+      return html`Put <code>${it.host}</code> into quarantine: it was not called for its lease. Its first call brings it back.`;
+    case 'returned':
+      return html`<code>${it.host}</code> was called and comes back from quarantine.`;
     case 'sidecar':
       return sidecar(it);
     case 'sidecarGone':

@@ -62,3 +62,9 @@ export function age(since, now = Date.now() / 1000) {
 }
 
 export const moment = (at) => new Date(at * 1000).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
+
+// In the largest unit that it is a whole number of.
+export function period(seconds) {
+  const [unit, name] = [[86_400, 'd'], [3600, 'h'], [60, 'm']].find(([unit]) => seconds % unit === 0) ?? [1, 's'];
+  return `${seconds / unit}${name}`;
+}

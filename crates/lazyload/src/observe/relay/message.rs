@@ -1,4 +1,4 @@
-//! Calls as an access-log message that a proxy might have sent. How often a call was seen is not told: any number is evidence. Of whom the
+//! Calls, and who was heard, as an access-log message that a proxy might have sent. How often a call was seen is not told: any number is evidence. Of whom the
 //! namespace alone is known, that is told as the subset of the cluster: a replica of an older version believes such a call by its address.
 
 use bytes::Bytes;
@@ -36,7 +36,10 @@ fn entry(call: &Call) -> wire::HttpEntry {
     wire::HttpEntry {
         common_properties: Some(wire::Common {
             tls_properties: tls,
-            upstream_cluster: format!("{CLUSTER}{of_namespace}|").into_bytes(),
+            upstream_cluster: call
+                .mark()
+                .map_or_else(|| format!("{CLUSTER}{of_namespace}|"), str::to_owned)
+                .into_bytes(),
             downstream_direct_remote_address: Some(wire::Address {
                 address: Some(wire::AddressKind::SocketAddress(address)),
             }),
@@ -58,6 +61,21 @@ mod tests {
     use super::super::super::intake::{From, Intake};
     use super::super::super::seen::Limits;
     use super::*;
+
+    #[test]
+    fn who_was_heard_arrives_as_such_from_a_replica_and_from_nobody_else() {
+        let peer = Some(Identity { namespace: "default".into(), account: "web".into() });
+        let marks = [Call::heard([10, 0, 0, 1].into(), peer), Call::lost([10, 0, 0, 2].into(), None)];
+        for (from, expected) in [(From::Replica, Some(marks.to_vec())), (From::Proxy(None), None)] {
+            let (calls_tx, mut calls_rx) = mpsc::channel(8);
+            let intake = Intake::new(calls_tx, Arc::new(Counters::default()), Limits::default(), Instant::now());
+            let mut intake = intake.of(from);
+            for message in messages(&marks) {
+                intake.take(&message, Instant::now()).unwrap();
+            }
+            assert_eq!(calls_rx.try_recv().ok(), expected);
+        }
+    }
 
     #[test]
     fn a_call_arrives_as_it_was_but_for_its_count() {

@@ -72,6 +72,14 @@ impl Relay {
         self.counters.relay_told.fetch_add(u64::try_from(calls.len()).unwrap_or(u64::MAX), Relaxed);
     }
 
+    /// Tells on who was heard, after all that it told. A replica that comes later hears of it the next time.
+    pub(super) fn tell_marks(&self, marks: &[Call]) {
+        for message in message::messages(marks) {
+            // Nobody may be listening.
+            drop(self.live.send(message));
+        }
+    }
+
     /// Whether somebody at this address is a replica.
     pub(super) fn is_peer(&self, address: Option<IpAddr>) -> bool {
         address.is_some_and(|address| self.peers.borrow().has(address))

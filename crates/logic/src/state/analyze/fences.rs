@@ -67,7 +67,7 @@ impl State {
             let what = format!("no pod has the labels {}", pairs(&workload));
             found(Code::NoPods, what, "nothing, if it is scaled to zero; else correct the selector".to_owned());
         }
-        let learned = self.ledger.hosts(&fence.id);
+        let learned = self.in_use(&fence.id);
         if let (_, Some(denied)) = self.dependencies(fence, &learned, unix_seconds) {
             found(
                 Code::FirstCallsDenied,

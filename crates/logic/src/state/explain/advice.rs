@@ -51,6 +51,11 @@ impl State {
                 unserved.join(", ")
             ));
         }
+        if self.is_quarantined(&fence.id, host) {
+            advice.push(
+                "it was learned and is kept: its next call brings it back at once, with a longer lease".to_owned(),
+            );
+        }
         advice.push(format!(
             "the first HTTP call on a port of general.wormholePort{ports} is served by the global-sidecar and brings it in"
         ));

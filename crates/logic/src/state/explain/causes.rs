@@ -90,7 +90,9 @@ impl State {
             sources.push(source);
         }
         for (key, count) in self.ledger.evidence(&fence.id).into_iter().flatten() {
-            let Some(host) = host_of_evidence(key) else { continue };
+            let Some(host) = host_of_evidence(key).filter(|host| !self.is_quarantined(&fence.id, host)) else {
+                continue;
+            };
             let what = format!("called as {host}; status.metricStatus.{key}: {count}");
             let mut source = Source::new("learned", what, self.learned_since(&fence.id, host));
             source.learned.insert(host.to_owned());

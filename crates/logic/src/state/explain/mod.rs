@@ -20,6 +20,7 @@ use crate::fence::enrollment::{decide, is_automatic};
 use crate::fence::sidecar::workload_labels;
 use crate::fence::switch::{EVERYTHING, Form};
 use crate::index::selects;
+use crate::report::quarantine;
 use crate::types::{Fence, Labels, ObjectRef, Sidecar};
 
 /// Why a workload sees what it sees.
@@ -88,7 +89,8 @@ pub enum Way {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cause {
-    /// `static`, `learned`, `policy`, `settings`, or `fence` for another fence whose pods this one's Sidecar rules.
+    /// `static`, `learned`, `policy`, `settings`, or `fence` for another fence whose pods this one's Sidecar rules; `quarantine` for what keeps it
+    /// out.
     pub kind: &'static str,
     /// Where it is said, or what was seen.
     pub what: String,
@@ -204,6 +206,8 @@ impl State {
         } else {
             Way::Fallback
         };
+        let quarantined = fence.status.unused.get(&host).and_then(quarantine);
+        found.extend(quarantined.map(|what| Cause { kind: "quarantine", what, by: None, since: None }));
         let advice = self.advice(fence, form.is_some(), &host, way);
         let routed_since = self.sidecar_of(fence).filter(|_| !entries.is_empty());
         let routed_since = routed_since.and_then(|sidecar| self.routed_since(&sidecar.id, &host));

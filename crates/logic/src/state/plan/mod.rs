@@ -182,11 +182,14 @@ impl State {
 
     fn look_at_fence(&mut self, fence: &Fence, futile: &mut Futile, now: Now) -> Verdict {
         let waits_until = self.look_at_coverage(fence, now);
-        let learned = self.ledger.hosts(&fence.id);
+        let next_look = self.look_at_unused(fence, now);
+        let learned = self.in_use(&fence.id);
         let (dependencies, denied) = self.dependencies(fence, &learned, now.unix_seconds);
         self.interests.set(&fence.id, dependencies.interest);
         let mut domains = dependencies.domains;
-        let mut alarm = self.keep_leaving(fence, &mut domains, now.monotonic).into_iter().chain(waits_until).min();
+        let leaves = self.keep_leaving(fence, &mut domains, now.monotonic);
+        self.list_quarantined(&fence.id, &mut domains);
+        let mut alarm = next_look.into_iter().chain(waits_until).chain(leaves).min();
         if let Some(second) = dependencies.next_expiry {
             let wait = u64::try_from(second.saturating_sub(now.unix_seconds)).unwrap_or(0);
             let at = now.monotonic.saturating_add(Duration::from_secs(wait));

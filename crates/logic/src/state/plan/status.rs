@@ -68,6 +68,7 @@ impl State {
             status.domains.clone_from(&fence.status.domains);
             status.metric_status.clone_from(&fence.status.metric_status);
             status.caller_log.clone_from(&fence.status.caller_log);
+            status.unused.clone_from(&fence.status.unused);
             let words = self.by_fence.get(&fence.id).and_then(|work| work.refused_status.as_deref());
             refused = Some(words.unwrap_or("it comes back different"));
         }
@@ -97,7 +98,8 @@ impl State {
         if let Some(evidence) = self.ledger.evidence(&fence.id) {
             metric_status.extend(evidence.iter().map(|(key, count)| (key.clone(), count.clone())));
         }
-        let shown = fit_status(domains.clone(), &metric_status, &fence.spec);
+        let unused = self.shown_unused(fence);
+        let shown = fit_status(domains.clone(), &metric_status, &unused, &fence.spec);
         let truncated = Truncated {
             shortened: shown.shortened,
             not_shown: shown.left_out,
@@ -111,6 +113,7 @@ impl State {
             mode,
             caller_log: self.shown_caller_log(fence),
             coverage: self.shown_coverage(fence),
+            unused: Box::new(unused),
             ..ServiceFenceStatus::default()
         };
         (status, truncated.sentence(domains.len()))
@@ -170,4 +173,5 @@ fn is_as_known(status: &ServiceFenceStatus, fence: &Fence) -> bool {
     wanted.domains == known.domains
         && wanted.metric_status == known.metric_status
         && wanted.caller_log == known.caller_log
+        && wanted.unused == known.unused
 }
