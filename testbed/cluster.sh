@@ -28,6 +28,7 @@ usage: cluster.sh COMMAND
   prometheus [up|down]                      a Prometheus in istio-system that scrapes the example app
   kill-container NAMESPACE POD-PREFIX NAME [SIGNAL]
                                             SIGKILL (or another signal, such as SIGSTOP) to one container
+  apiserver stop|start|compact              the API server dies, comes again, finds that etcd has forgotten old versions
 variables
   TESTBED         where the cluster lives: run/ below it   (now $TESTBED)
   TESTBED_CACHE   what build makes: bin/ img/ charts/      (now $TESTBED_CACHE; default: TESTBED)
@@ -107,6 +108,7 @@ case $command in
   bookinfo) bookinfo "$@" ;;
   prometheus) prometheus "$@" ;;
   kill-container) kill_container "$@" ;;
+  apiserver) apiserver "$@" ;;
   help | -h | --help) usage ;;
   *) usage >&2; exit 2 ;;
 esac

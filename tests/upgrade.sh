@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# An older version of lazyload, then this one, then the older one, then this one, on a real API server. Nothing that was learned may be lost, no Sidecar
-# may become narrower. What was seen is in docs/faults.md.
+# An older version of lazyload, then this one, then the older one: on a real API server, and on a real mesh under load (needs root). Nothing that was
+# learned may be lost, no Sidecar may become narrower, no request may fail. What was seen is in docs/faults.md.
 #   tests/upgrade.sh                   from the commit below
 #   tests/upgrade.sh COMMIT            from another one
-#   UPGRADE_KEEP=4b73a86 tests/upgrade.sh 4b73a86     also keeps what it left for the test that ./test.sh runs
+#   tests/upgrade.sh COMMIT --no-mesh  without the mesh
+#   UPGRADE_KEEP=4b73a86 tests/upgrade.sh 4b73a86 --no-mesh     also keeps what it left for the test that ./test.sh runs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,3 +18,4 @@ export UPGRADE_FROM=$sources/target/debug/lazyload
 
 cargo build --locked --workspace --all-targets
 cargo test --locked --workspace --test outside -- --ignored --nocapture apiserver::upgrade
+[ "${2:-}" = --no-mesh ] || cargo test --locked --workspace --test outside -- --ignored --nocapture mesh::upgrade

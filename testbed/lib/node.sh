@@ -37,6 +37,15 @@ start_control_plane() {
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
     --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
     --initial-cluster default=http://127.0.0.1:2380
+  start_apiserver
+  # These two retry until the apiserver answers.
+  start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig="$KUBECONFIG" --secure-port=0 --leader-elect=false \
+    --service-account-private-key-file="$pki/sa.key" --root-ca-file="$pki/ca.crt" --use-service-account-credentials=false
+  start kube-scheduler "$BIN/kube-scheduler" --kubeconfig="$KUBECONFIG" --leader-elect=false --secure-port=0
+}
+
+start_apiserver() {
+  local pki=$RUN/pki
   # preferred address: `kubectl exec` and `logs` cannot resolve the node's name
   start kube-apiserver "$BIN/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 \
     --bind-address=0.0.0.0 --secure-port=6443 --advertise-address="$NODE_IP" --kubelet-preferred-address-types=InternalIP \
@@ -45,10 +54,39 @@ start_control_plane() {
     --service-account-key-file="$pki/sa.key" --service-account-signing-key-file="$pki/sa.key" \
     --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range="$SVC_NET.0.0/16" \
     --max-requests-inflight=2000 --max-mutating-requests-inflight=1000
-  # These two retry until the apiserver answers.
-  start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig="$KUBECONFIG" --secure-port=0 --leader-elect=false \
-    --service-account-private-key-file="$pki/sa.key" --root-ca-file="$pki/ca.crt" --use-service-account-credentials=false
-  start kube-scheduler "$BIN/kube-scheduler" --kubeconfig="$KUBECONFIG" --leader-elect=false --secure-port=0
+}
+apiserver_pid() { component_pid kube-apiserver "$(host_pids)"; }
+apiserver_is_gone() { ! apiserver_pid >/dev/null; }
+
+# apiserver stop|start|compact: it dies as by a kill -9, and comes again with the same data; etcd forgets every version but the present one of
+# each object, as it does by itself after a while: who watches from an earlier one must list anew.
+apiserver() {
+  need_root
+  holder >/dev/null || die "the cluster is not up: $0 up"
+  local pid
+  case ${1:-} in
+    stop)
+      pid=$(apiserver_pid) || die "the API server does not run"
+      kill -KILL "$pid"
+      wait_for 30 apiserver_is_gone || die "process $pid does not end" ;;
+    start)
+      ! apiserver_pid >/dev/null || die "the API server runs"
+      addresses "$(cat "$RUN/index")"
+      start_apiserver
+      wait_for 90 kubectl get --raw /readyz || die "the apiserver does not start: $LOG/kube-apiserver.log" ;;
+    compact)
+      inside python3 - <<'P'
+import json, urllib.request
+def ask(what, body):
+    request = urllib.request.Request("http://127.0.0.1:2379/v3/kv/" + what, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return json.load(urllib.request.urlopen(request, timeout=30))
+# A key in Base64, as its gateway for JSON wants it.
+ask("compaction", {"revision": ask("range", {"key": "YQ=="})["header"]["revision"], "physical": True})
+P
+      ;;
+    *) die "apiserver: stop, start or compact, not ${1:-nothing}" ;;
+  esac
+  say "apiserver: $1 done"
 }
 
 start_containerd() {

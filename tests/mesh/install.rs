@@ -1,10 +1,11 @@
 //! The product in the cluster, as `lazyload crds` and `lazyload render` print it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::testbed::{Testbed, lazyload_binary};
+use super::testbed::{Testbed, lazyload_binary, script};
 use crate::support::process::{run, run_with_input};
 use crate::support::repository;
 use crate::support::waiting::eventually;
@@ -53,14 +54,43 @@ impl<'a> Installation<'a> {
 
     async fn of(testbed: &'a Testbed, slime_boot: &str) -> Self {
         remove(testbed);
-        testbed.apply(&run(lazyload_binary(), &["crds"]).expect("lazyload crds"));
-        testbed.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"));
-        testbed.apply(slime_boot);
-        let objects = run_with_input(lazyload_binary(), &["render", "-f", "-"], slime_boot).expect("lazyload render");
-        testbed.apply(&objects);
         let installation = Self { testbed };
+        installation.apply(&lazyload_binary(), slime_boot);
         installation.ready().await;
         installation
+    }
+
+    /// The sample as another version's binary installs it, which runs in its pods too.
+    ///
+    /// # Panics
+    /// As [`Installation::new`].
+    pub async fn by(testbed: &'a Testbed, program: &Path) -> Self {
+        remove(testbed);
+        let installation = Self { testbed };
+        script(&["image", "--binary", &program.to_string_lossy()]);
+        installation.apply(program, &sample());
+        installation.ready().await;
+        installation
+    }
+
+    /// The same over what another version installed.
+    ///
+    /// # Panics
+    /// As [`Installation::new`].
+    pub async fn becomes(&self, program: &Path) {
+        script(&["image", "--binary", &program.to_string_lossy()]);
+        self.apply(program, &sample());
+        // The image has the same name.
+        let restart = ["-n", NAMESPACE, "rollout", "restart", "deployment/lazyload", "deployment/global-sidecar"];
+        self.testbed.kubectl(&restart).expect("pods are rolled");
+        self.ready().await;
+    }
+
+    fn apply(&self, program: &Path, slime_boot: &str) {
+        self.testbed.apply(&run(program, &["crds"]).expect("lazyload crds"));
+        self.testbed.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"));
+        self.testbed.apply(slime_boot);
+        self.testbed.apply(&run_with_input(program, &["render", "-f", "-"], slime_boot).expect("lazyload render"));
     }
 
     /// Waits until exactly the pods that there should be are ready.

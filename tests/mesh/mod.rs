@@ -4,7 +4,7 @@
 //! allowed, `switch` for the time to direct, `routes` for destinations behind destinations, `kill` for a controller that dies, `faults` for everything else that breaks, `hour` for a new user, from the first look over fences that only learn to what breaks and to the last trace, `streams` for
 //! requests that outlast a switch, `operator` for the seed's
 //! SlimeBoots in a mesh that is `operated`,
-//! `fallback` for what no route matches, `gateway` for calls from outside, `tutorial` for the commands of that page, `ways` for installing and removing it as users do.
+//! `fallback` for what no route matches, `gateway` for calls from outside, `tutorial` for the commands of that page, `upgrade` for another version's place being taken, `ways` for installing and removing it as users do.
 
 mod fallback;
 mod faults;
@@ -25,6 +25,7 @@ mod streams;
 mod switch;
 mod testbed;
 mod tutorial;
+mod upgrade;
 mod user;
 mod ways;
 

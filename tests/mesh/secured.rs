@@ -19,6 +19,9 @@ const MUTUAL: &str = "{apiVersion: networking.istio.io/v1, kind: DestinationRule
     spec: {host: lazyload.mesh-operator.svc.cluster.local, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}}";
 /// A call by gRPC of the controller's port for access logs.
 const CALL: &str = "/grpc?url=http://lazyload.mesh-operator.svc.cluster.local:8082&messages=1&timeout_ms=2000";
+/// A fence that learns and has no Sidecar.
+const OBSERVED: &str = "{apiVersion: microservice.slime.io/v1alpha1, kind: ServiceFence, \
+    metadata: {name: ratings, namespace: default, labels: {lazyload.slime.io/mode: observe}}, spec: {enable: true}}";
 const PLAINTEXT: &str = "lazyload_accesslog_connections_refused{reason=\"plaintext\"}";
 const PEER: &str = "lazyload_accesslog_connections_refused{reason=\"peer\"}";
 
@@ -58,6 +61,28 @@ async fn access_logs_come_to_mutual_tls_in_steps_under_load_and_then_nobody_else
     learned(&testbed, &productpage, "ratings").await;
     let fence = testbed.get(&["servicefence", "productpage", "-n", "default"]).unwrap().to_string();
     assert!(!fence.contains("forged"), "{fence}");
+
+    operated.change(&mut boot, "network policies", "/spec", "networkPolicy", json!(true)).await;
+    operated.change(&mut boot, "callers' logs", "/spec/module/0/general", "callerLogs", json!("on")).await;
+    a_workload_that_is_observed_tells_what_it_calls(&testbed).await;
+}
+
+/// By its own proxy, with its own certificate. The testbed's network enforces no policies: they are there, no more.
+async fn a_workload_that_is_observed_tells_what_it_calls(testbed: &Testbed) {
+    testbed.kubectl(&["get", "networkpolicies", "lazyload", "global-sidecar", "-n", NAMESPACE]).unwrap();
+    testbed.apply(OBSERVED);
+    let (caller, controller) = (Pod::find(testbed, "app=ratings"), controller(testbed));
+    eventually("what it calls is learned", SOON, || async {
+        let answer = caller.ask("/fetch?url=http://details:9080/").await?;
+        assert_eq!((&answer["status"], &answer["direct"]), (&json!(200), &json!("direct")), "{answer:#}");
+        let status = testbed.get(&["servicefence", "ratings", "-n", "default"])?["status"].clone();
+        anyhow::ensure!(!status["domains"]["details.default.svc.cluster.local"].is_null(), "{status:#}");
+        Ok(())
+    })
+    .await;
+    testbed.kubectl(&["get", "envoyfilter", "lazyload-caller-log.ratings", "-n", "default"]).unwrap();
+    assert_eq!(streams(&controller, "secured").await, streams(&controller, "open").await);
+    assert!(counts(&controller, "lazyload_calls_verified").await > 0, "by the certificate of its account");
 }
 
 async fn nobody_else_is_believed(testbed: &Testbed, victim: &Pod) {

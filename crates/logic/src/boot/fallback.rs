@@ -31,9 +31,20 @@ const LAST_CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789.-_]";
 /// Istio's catch-all's, to pass or to be blocked. Written so that a ServiceEntry of theirs is another domain, and the more specific one.
 const OF_THE_NODE: [&str; 5] = ["*.254.169.254", "*.254.170.2", "*.254.170.23", "*d00:ec2::254]", "*oogle.internal"];
 
+/// The header that is the requested host.
+const AUTHORITY: &str = ":authority";
+/// Methods that change nothing: twice is as good as once (RFC 9110, 9.2.1).
+const READING: &str = "GET|HEAD|OPTIONS";
+/// When Envoy knows that nothing of a request has arrived. Envoys that do not know one of the words pass it over.
+const NOT_ARRIVED: &str = "connect-failure,refused-stream,reset-before-request";
+/// Envoy's way not to try the same one again.
+const PREVIOUS_HOSTS: &str = "envoy.retry_host_predicates.previous_hosts";
+const PREVIOUS_HOSTS_TYPE: &str =
+    "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+
 /// The EnvoyFilter `global-sidecar-routes`, for the global-sidecar's own proxy.
 pub(super) fn own_routes(sidecar: &GlobalSidecar, place: &Place) -> Value {
-    let patches: Vec<Value> = sidecar
+    let mut patches: Vec<Value> = sidecar
         .ports
         .iter()
         .map(|port| {
@@ -41,6 +52,7 @@ pub(super) fn own_routes(sidecar: &GlobalSidecar, place: &Place) -> Value {
             patch("MERGE", None, *port, &virtual_host(place, *port), &kept)
         })
         .collect();
+    patches.push(waiting_for_the_forwarder());
     json!({
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
         "metadata": metadata(&place.namespace, names::GLOBAL_SIDECAR_ROUTES, json!({})),
@@ -68,18 +80,20 @@ fn everyones_patches(installation: &Installation, sidecar: &GlobalSidecar, place
     let version = settings.proxy_version.as_deref();
     let cluster = format!("outbound|{}||{}", sidecar.fallback_port.unwrap_or(port), host(place));
     let by_lua = lua::is_wanted(settings, installation.istio, place);
-    let route = |target: &Target| match target {
-        Target::GlobalSidecar => route_to_global_sidecar(&cluster, place, by_lua, installation.istio),
-        Target::Cluster(name) => route_to(name),
+    let to = |target: &Target| match target {
+        Target::GlobalSidecar => routes_to_global_sidecar(&cluster, place, by_lua, installation.istio),
+        Target::Cluster(name) => vec![route_to(name)],
     };
     let mut routes: Vec<Value> = dispatch::by_precedence(&installation.dispatches)
-        .map(|(dispatch, regex)| named(&matching(&route(&dispatch.target), &regex), dispatch))
+        .flat_map(|(dispatch, regex)| {
+            to(&dispatch.target).into_iter().map(move |route| named(&matching(&route, AUTHORITY, &regex), dispatch))
+        })
         .collect();
     let owner = installation.dispatches.iter().find(|dispatch| dispatch.gets_the_rest);
-    routes.push(match owner {
-        Some(dispatch) => named(&route(&dispatch.target), dispatch),
-        None if settings.passthrough_by_default => route_to(names::PASSTHROUGH_CLUSTER),
-        None => route(&Target::GlobalSidecar),
+    routes.extend(match owner {
+        Some(dispatch) => to(&dispatch.target).iter().map(|route| named(route, dispatch)).collect(),
+        None if settings.passthrough_by_default => vec![route_to(names::PASSTHROUGH_CLUSTER)],
+        None => to(&Target::GlobalSidecar),
     });
     let domains: Vec<String> = LAST_CHARACTERS.chars().map(|last| format!("*{last}")).collect();
     let widened = json!({"name": names::FALLBACK_VIRTUAL_HOST, "domains": domains, "routes": routes});
@@ -126,16 +140,33 @@ fn route_to(cluster: &str) -> Value {
     json!({"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": NO_TIMEOUT}})
 }
 
-/// A route for authorities that match as a whole.
-fn matching(route: &Value, regex: &str) -> Value {
-    let authority = json!({"name": ":authority", "string_match": {"safe_regex": {"regex": regex}}});
-    merged(route, json!({"match": {"prefix": "/", "headers": [authority]}}))
+/// The same for requests of which this header matches as a whole, too.
+fn matching(route: &Value, header: &str, regex: &str) -> Value {
+    let mut headers = route.pointer("/match/headers").and_then(Value::as_array).cloned().unwrap_or_default();
+    headers.push(json!({"name": header, "string_match": {"safe_regex": {"regex": regex}}}));
+    merged(route, json!({"match": {"prefix": "/", "headers": headers}}))
+}
+
+/// One for requests that only read, which may be sent again also if they have reached a global-sidecar that then died; and one for the others.
+fn routes_to_global_sidecar(cluster: &str, place: &Place, by_lua: bool, istio: Option<IstioVersion>) -> Vec<Value> {
+    let others = route_to_global_sidecar(cluster, place, by_lua, istio);
+    let mut reading = matching(&others, ":method", READING);
+    if let Some(retry_on) = reading.pointer_mut("/route/retry_policy/retry_on") {
+        *retry_on = format!("{NOT_ARRIVED},reset").into();
+    }
+    vec![reading, others]
 }
 
 fn route_to_global_sidecar(cluster: &str, place: &Place, by_lua: bool, istio: Option<IstioVersion>) -> Value {
     let source = place.callers.as_deref().unwrap_or("%ENVIRONMENT(POD_NAMESPACE)%");
-    // Only what has not reached the global-sidecar is sent again, so that nothing is done twice.
-    let retry = json!({"retry_on": "connect-failure,refused-stream", "num_retries": 2});
+    // To another one, where there are several: the one that is gone is known for a while yet.
+    let mut retry = sent_again(3);
+    set(
+        &mut retry,
+        "retry_host_predicate",
+        json!([{"name": PREVIOUS_HOSTS, "typed_config": {"@type": PREVIOUS_HOSTS_TYPE}}]),
+    );
+    set(&mut retry, "host_selection_retry_max_attempts", json!(5));
     let mut headers = vec![header(names::ORIG_DEST_HEADER, "%DOWNSTREAM_LOCAL_ADDRESS%", istio)];
     let mut route = json!({
         "match": {"prefix": "/"},
@@ -148,6 +179,21 @@ fn route_to_global_sidecar(cluster: &str, place: &Place, by_lua: bool, istio: Op
     }
     set(&mut route, "request_headers_to_add", headers.into());
     route
+}
+
+/// Only what has not reached its destination is sent again, so that nothing is done twice.
+fn sent_again(times: u32) -> Value {
+    json!({"retry_on": NOT_ARRIVED, "num_retries": times})
+}
+
+/// Where the process beside the global-sidecar's proxy has died, its requests wait for the next one: some seconds, and no longer.
+fn waiting_for_the_forwarder() -> Value {
+    let mut retry = sent_again(20);
+    set(&mut retry, "retry_back_off", json!({"base_interval": "0.05s", "max_interval": "0.5s"}));
+    let route = json!({"route": {"retry_policy": retry}});
+    json!({
+        "applyTo": "HTTP_ROUTE", "match": {"context": "SIDECAR_INBOUND"}, "patch": {"operation": "MERGE", "value": route},
+    })
 }
 
 /// A header that replaces the client's.

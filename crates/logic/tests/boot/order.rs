@@ -108,6 +108,19 @@ fn in_the_end(patches: &[&Value], name: &str) -> Value {
     host
 }
 
+#[test]
+fn the_filter_for_as_many_ports_as_are_ever_found_fits_into_an_object() {
+    let ports: Vec<u16> = (10_000..10_320).collect();
+    let spec = json!({
+        "image": {"repository": "example/lazyload"},
+        "module": [{"name": "lazyload", "enable": true, "general": {"wormholePort": ports, "addEnvHeaderViaLua": true}}],
+        "component": {"globalSidecar": {"enable": true, "sidecarInject": {"enable": true}}},
+    });
+    let sizes: Vec<usize> =
+        desired(spec).iter().filter(|it| is_redirection(it)).map(|it| it.to_string().len()).collect();
+    assert!(sizes.len() == 1 && sizes[0] < 1_450_000, "{sizes:?}");
+}
+
 const CATCH_ALLS: [&str; 3] = ["allow_any", "block_all", "allow_any_dynamic_dns"];
 
 proptest! {
