@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All benchmarks in one command: bench/run.sh [--short|--check] [NAME...]
-#   NAME      cold-start, churn, ingest, istio, forward; default: all of them
+#   NAME      cold-start, churn, ingest, istio, direct, forward; default: all of them
 #   --short   minutes instead of an hour, with figures that say little
 #   --check   development builds, two minutes: fails if a ratio to a peer is much worse than it was
 # What was measured goes to target/bench/NAME.json; the page docs/benchmarks.md, its plots, and the tables of docs/scale.md are made of all that is there.
@@ -17,7 +17,7 @@ case ${1:-} in
 esac
 names=("$@")
 if [ $# = 0 ]; then
-  names=(cold-start churn ingest istio forward)
+  names=(cold-start churn ingest istio direct forward)
   [ "$length" != check ] || names=(cold-start ingest forward)
 fi
 cd "$root"
@@ -67,6 +67,15 @@ done
 if wants cold-start && [ "$length" = full ]; then
   # More pods for each Service: what a pod costs is told from what a Service costs by that.
   "$bench" cold-start "${programs[@]}" --rounds 1 --services 1000,5000 --pods-each 20 --json "$target/bench/cold-start-pods.json"
+fi
+if wants direct; then
+  # On the testbed's mesh, root needed; with the development build, whose share of these times is small.
+  times=5
+  [ "$length" = full ] || times=1
+  echo "== direct" >&2
+  cargo build --quiet --locked --workspace --all-targets
+  DIRECT_TIMES=$times CI=1 cargo test --quiet --locked --workspace --test outside -- mesh::switch
+  cp "$root/target/mesh-report/time-to-direct.json" "$target/bench/direct.json"
 fi
 if wants forward; then
   how=()

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -14,9 +15,26 @@ use super::turn;
 use crate::support::repository;
 use crate::support::waiting::eventually;
 
-const TRIALS: usize = 10;
+/// Hosts that are called at once, beside a load of the same caller.
+struct Kind {
+    name: &'static str,
+    hosts: usize,
+    /// Requests each second to a host that is direct.
+    load: u32,
+    /// Times `DIRECT_TIMES`, if that is set.
+    trials: usize,
+}
 
-/// The script's switch in one step can lose a request of a steady 50 per second (`503 NC`); ours cannot.
+const KINDS: [Kind; 3] = [
+    Kind { name: "one host", hosts: 1, load: 0, trials: 10 },
+    Kind { name: "one host, under load", hosts: 1, load: 200, trials: 2 },
+    Kind { name: "200 hosts at once", hosts: 200, load: 0, trials: 1 },
+];
+
+/// Of many hosts this many are probed closely, the others called once.
+const PROBED: usize = 5;
+
+/// For each host: the script's switch in one step can lose a request of a steady 50 per second (`503 NC`); ours cannot.
 const FLOOR_LOSES_AT_MOST: usize = 1;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,25 +44,36 @@ async fn the_time_to_direct_is_reported_beside_its_floor_and_no_request_is_lost(
         return;
     };
     let _installation = Installation::new(&testbed).await;
-    let fixture = Fixture::new(&testbed).await;
-    let (mut ours, mut floor) = (Vec::new(), Vec::new());
-    for trial in 0..TRIALS {
-        ours.push(fixture.trial("ours", trial).await);
-        floor.push(fixture.trial("floor", trial).await);
+    let times = std::env::var("DIRECT_TIMES").map_or(1, |times| times.parse().expect("DIRECT_TIMES is a number"));
+    let mut kinds = Vec::new();
+    for kind in &KINDS {
+        let (mut ours, mut floor) = (Vec::new(), Vec::new());
+        let trials = kind.trials * times;
+        let fixture = Fixture::new(&testbed, kind.hosts * trials).await;
+        for number in 0..trials {
+            ours.push(fixture.trial("ours", kind, number).await);
+            floor.push(fixture.trial("floor", kind, number).await);
+        }
+        kinds.push((kind, ours, floor));
+        report(&kinds);
     }
-    report(&ours, &floor);
-    assert!(ours.iter().all(|trial| trial.lost == 0), "{ours:?}");
-    for trial in ours.iter().chain(&floor) {
-        assert!(trial.lost <= FLOOR_LOSES_AT_MOST, "more than the switch can explain: {trial:?}");
-        assert!(trial.fallback >= 1, "the first request was direct already: {trial:?}");
+    for (kind, ours, floor) in &kinds {
+        assert!(ours.iter().all(|trial| trial.lost == 0), "{}: {ours:?}", kind.name);
+        if kind.load == 0 {
+            let explained = FLOOR_LOSES_AT_MOST * kind.hosts;
+            assert!(floor.iter().all(|trial| trial.lost <= explained), "{}: {floor:?}", kind.name);
+        }
+        for trial in ours.iter().chain(floor) {
+            assert!(trial.fallback >= 1, "the first request was direct already: {}: {trial:?}", kind.name);
+        }
     }
 }
 
 /// What one trial showed.
 #[derive(Debug)]
 struct Trial {
-    /// From the first request's start to the start of the first direct one.
-    to_direct: Duration,
+    /// From the first request's start to the start of the first direct one, of each host that was probed.
+    to_direct: Vec<Duration>,
     /// Requests through the fallback.
     fallback: u64,
     lost: usize,
@@ -56,20 +85,19 @@ struct Fixture<'a> {
 }
 
 impl<'a> Fixture<'a> {
-    /// Two callers, one fenced by us and one with a Sidecar that the script changes; a Service for each trial, all of one callee.
-    async fn new(testbed: &'a Testbed) -> Self {
+    /// Two callers that know none of the hosts, one fenced by us and one with a Sidecar that the script changes; all hosts lead to one callee.
+    async fn new(testbed: &'a Testbed, hosts: usize) -> Self {
         script(&["bookinfo", "up"]);
         let mut yaml = String::new();
-        for who in ["ours", "floor"] {
-            for trial in 0..TRIALS {
-                yaml += &format!(
-                    "---\napiVersion: v1\nkind: Service\nmetadata: {{name: ttd-{who}-{trial}, namespace: default, labels: {{trial: time-to-direct}}}}\n\
-                     spec: {{ports: [{{name: http, port: 9080}}], selector: {{app: details}}}}\n"
-                );
-            }
+        for number in 0..hosts {
+            yaml += &format!(
+                "---\napiVersion: v1\nkind: Service\nmetadata: {{name: ttd-{number}, namespace: default, labels: {{trial: time-to-direct}}}}\n\
+                 spec: {{ports: [{{name: http, port: 9080}}], selector: {{app: details}}}}\n"
+            );
         }
+        // Declared, so that a load is direct from the beginning.
         yaml += "---\napiVersion: microservice.slime.io/v1alpha1\nkind: ServiceFence\nmetadata: {name: productpage, namespace: default}\n\
-                 spec: {enable: true}\n---\n";
+                 spec: {enable: true, host: {details.default.svc.cluster.local: {stable: {}}}}\n---\n";
         yaml += &floor_sidecar(&[]).to_string();
         testbed.apply(&yaml);
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "Sidecar"));
@@ -78,37 +106,74 @@ impl<'a> Fixture<'a> {
         for app in ["productpage", "ratings"] {
             eventually("the Sidecar is in force", Duration::from_secs(20), || async {
                 let clusters = clusters(testbed, &format!("{app}-v1"))?;
+                anyhow::ensure!(clusters.contains("||details."), "the Sidecar is not there yet");
                 anyhow::ensure!(!clusters.contains("||ttd-"), "the trials' Services are known");
                 Ok(())
             })
             .await;
             // Connections of the fallback are made before the first trial, as in a mesh that is in use.
             let caller = Pod::find(testbed, &format!("app={app}"));
-            caller.ask("/fetch?url=http://details:9080/").await.expect("a warm-up call");
+            caller.ask("/fetch?url=http://reviews:9080/").await.expect("a warm-up call");
         }
         fixture
     }
 
-    async fn trial(&self, who: &str, trial: usize) -> Trial {
+    /// Each trial calls hosts that no trial before has called.
+    async fn trial(&self, who: &str, kind: &Kind, trial: usize) -> Trial {
         let caller = if who == "ours" { "productpage" } else { "ratings" };
         let caller = Pod::find(self.testbed, &format!("app={caller}"));
-        let url = format!("http://ttd-{who}-{trial}:9080/");
+        let load = match kind.load {
+            0 => None,
+            rate => Some(caller.start_load("http://details:9080/", rate).await),
+        };
+        let every = kind.hosts.div_ceil(PROBED);
+        let (first, end) = (trial * kind.hosts, (trial + 1) * kind.hosts);
+        let called = join_all((first..end).map(|number| {
+            let script_knows = (who == "floor" && number == first).then_some(end);
+            self.call(&caller, number, script_knows, (number - first) % every == 0)
+        }))
+        .await;
+        let mut trial = Trial { to_direct: Vec::new(), fallback: 0, lost: 0 };
+        for (first, probed) in called {
+            trial.lost += usize::from(first["status"] != 200);
+            trial.fallback += u64::from(first["direct"] == "fallback");
+            let Some((waited, probed)) = probed else { continue };
+            assert_eq!(probed["reached"], true, "{probed:#}");
+            let started = Duration::from_secs_f64(probed["start_ms"].as_f64().unwrap_or_default() / 1000.0);
+            trial.to_direct.push(waited + started);
+            trial.fallback += probed["fallback"].as_u64().unwrap_or_default();
+            trial.lost += probed["failed"].as_array().map_or(0, Vec::len);
+        }
+        if let Some(id) = load {
+            trial.lost += caller.stop_load(&id).await["failed"].as_array().map_or(0, Vec::len);
+        }
+        trial
+    }
+
+    /// Calls a host, has the script put so many hosts into its Sidecar at the answer, and probes on until the calls are direct.
+    async fn call(
+        &self,
+        caller: &Pod,
+        number: usize,
+        script_knows: Option<usize>,
+        is_probed: bool,
+    ) -> (Value, Option<(Duration, Value)>) {
+        let url = format!("http://ttd-{number}:9080/");
         let start = Instant::now();
         let first = caller.ask(&format!("/fetch?url={url}")).await.expect("the first request");
-        assert_eq!(first["status"], 200, "{first:#}");
-        if who == "floor" {
-            // The script: a client that is connected already, as the controller's is.
-            let sidecar = floor_sidecar(&[&format!("*/ttd-floor-{trial}.default.svc.cluster.local")]);
+        if let Some(hosts) = script_knows {
+            // A client that is connected already, as the controller's is.
+            let hosts: Vec<String> = (0..hosts).map(|of| format!("*/ttd-{of}.default.svc.cluster.local")).collect();
             let params = PatchParams::apply("floor").force();
-            self.sidecars.patch("floor", &params, &Patch::Apply(&sidecar)).await.expect("the script's patch");
+            self.sidecars.patch("floor", &params, &Patch::Apply(&floor_sidecar(&hosts))).await.expect("the script's patch");
         }
         let waited = start.elapsed();
+        if !is_probed {
+            return (first, None);
+        }
         let probe = format!("/probe?url={url}&interval_ms=20&until=direct&timeout_s=20");
-        let probe = caller.ask(&probe).await.expect("a probe");
-        assert_eq!(probe["reached"], true, "{probe:#}");
-        let started = Duration::from_secs_f64(probe["start_ms"].as_f64().unwrap_or_default() / 1000.0);
-        let fallback = probe["fallback"].as_u64().unwrap_or_default() + u64::from(first["direct"] == "fallback");
-        Trial { to_direct: waited + started, fallback, lost: probe["failed"].as_array().map_or(0, Vec::len) }
+        let probed = caller.ask(&probe).await.expect("a probe");
+        (first, Some((waited, probed)))
     }
 }
 
@@ -125,9 +190,9 @@ impl Drop for Fixture<'_> {
     }
 }
 
-fn floor_sidecar(hosts: &[&str]) -> Value {
-    let mut all = vec!["istio-system/*", "mesh-operator/*"];
-    all.extend(hosts);
+fn floor_sidecar(hosts: &[String]) -> Value {
+    let declared = ["istio-system/*", "mesh-operator/*", "*/details.default.svc.cluster.local"];
+    let all: Vec<&str> = declared.into_iter().chain(hosts.iter().map(String::as_str)).collect();
     json!({
         "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": {"name": "floor", "namespace": "default"},
         "spec": {"egress": [{"hosts": all}], "workloadSelector": {"labels": {"app": "ratings"}}},
@@ -135,22 +200,25 @@ fn floor_sidecar(hosts: &[&str]) -> Value {
 }
 
 /// Prints the figures and keeps them in `target/mesh-report/`.
-fn report(ours: &[Trial], floor: &[Trial]) {
-    let millis = |trials: &[Trial]| {
-        let mut millis: Vec<u128> = trials.iter().map(|trial| trial.to_direct.as_millis()).collect();
-        millis.sort_unstable();
-        millis
+fn report(kinds: &[(&Kind, Vec<Trial>, Vec<Trial>)]) {
+    let of = |trials: &[Trial]| {
+        let mut millis: Vec<f64> =
+            trials.iter().flat_map(|trial| &trial.to_direct).map(|took| took.as_secs_f64() * 1000.0).collect();
+        millis.sort_by(f64::total_cmp);
+        json!({
+            "ms": millis,
+            "requests_through_fallback": trials.iter().map(|trial| trial.fallback).collect::<Vec<_>>(),
+            "requests_lost": trials.iter().map(|trial| trial.lost).sum::<usize>(),
+        })
     };
-    let (ours_ms, floor_ms) = (millis(ours), millis(floor));
-    let median = |sorted: &[u128]| sorted.get(sorted.len() / 2).copied().unwrap_or_default();
-    let lost = |trials: &[Trial]| trials.iter().map(|trial| trial.lost).sum::<usize>();
-    let text = json!({
-        "what": "milliseconds from the first request to an unknown host to the first direct one",
-        "ours": {"median": median(&ours_ms), "all": ours_ms, "requests_through_fallback": ours.iter().map(|trial| trial.fallback).collect::<Vec<_>>()},
-        "floor": {"median": median(&floor_ms), "all": floor_ms, "requests_through_fallback": floor.iter().map(|trial| trial.fallback).collect::<Vec<_>>()},
-        "requests_lost": {"ours": lost(ours), "floor": lost(floor)},
-        "ratio_of_medians": f64::from(u32::try_from(median(&ours_ms)).unwrap_or(u32::MAX)) / f64::from(u32::try_from(median(&floor_ms)).unwrap_or(1).max(1)),
-    });
+    let kinds: Vec<Value> = kinds
+        .iter()
+        .map(|(kind, ours, floor)| {
+            json!({"kind": kind.name, "hosts": kind.hosts, "load": kind.load, "ours": of(ours), "floor": of(floor)})
+        })
+        .collect();
+    let text =
+        json!({"what": "milliseconds from the first request to an unknown host to the first direct one", "kinds": kinds});
     println!("time to direct: {text:#}");
     let folder = repository().join("target/mesh-report");
     let kept = std::fs::create_dir_all(&folder)

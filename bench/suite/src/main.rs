@@ -7,6 +7,7 @@ mod churn;
 mod cluster;
 mod cold;
 mod controller;
+mod direct;
 mod etcd;
 mod ingest;
 mod istio;

@@ -88,18 +88,21 @@ pub struct Caller {
 pub struct Callers<'a> {
     pub operated: &'a Operated<'a>,
     pub all: Vec<Caller>,
+    /// Hosts that every fence has besides, and that nobody calls.
+    pub uncalled: Vec<String>,
     pub fences: Api<DynamicObject>,
     sidecars: Api<DynamicObject>,
 }
 
 impl<'a> Callers<'a> {
-    /// So many callers, ready.
+    /// So many callers, ready, and so many hosts besides those that they call.
     ///
     /// # Panics
     /// They do not get ready.
-    pub async fn new(operated: &'a Operated<'a>, count: usize) -> Self {
+    pub async fn new(operated: &'a Operated<'a>, count: usize, uncalled: usize) -> Self {
         let testbed = operated.testbed;
-        testbed.apply(&callee());
+        let uncalled: Vec<String> = (0..uncalled).map(|number| format!("uncalled-{number}.example")).collect();
+        testbed.apply(&(callee() + &service_entries(&uncalled)));
         testbed.apply(&(0..count).map(caller).collect::<String>());
         let client = testbed.client().await;
         let api = |group: &str, version: &str, kind: &str| {
@@ -116,6 +119,7 @@ impl<'a> Callers<'a> {
         Self {
             operated,
             all: all.collect(),
+            uncalled,
             fences: api("microservice.slime.io", "v1alpha1", "ServiceFence"),
             sidecars: api("networking.istio.io", "v1", "Sidecar"),
         }
@@ -207,6 +211,19 @@ fn callee() -> String {
         );
     }
     yaml
+}
+
+/// Hosts outside the mesh, as many in an object as one well has.
+fn service_entries(hosts: &[String]) -> String {
+    let entries = hosts.chunks(500).enumerate().map(|(number, hosts)| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: uncalled-{number}, namespace: {HOME}}}\n\
+             spec: {{hosts: [{}], location: MESH_EXTERNAL, resolution: STATIC, ports: [{{name: http, number: 9080, protocol: HTTP}}], \
+             endpoints: [{{address: 192.0.2.1}}]}}\n",
+            hosts.join(", ")
+        )
+    });
+    entries.collect()
 }
 
 fn caller(number: usize) -> String {

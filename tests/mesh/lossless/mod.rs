@@ -32,6 +32,8 @@ struct Plan {
     one_step_rounds: usize,
     /// `SWITCHES_RATE`: requests each second of all callers together.
     rate: u32,
+    /// `SWITCHES_UNCALLED`: hosts that each fence declares besides those that are called, as in a large mesh.
+    uncalled: usize,
     /// `SWITCHES_ISTIOD`: see [`Istiod`].
     istiod: String,
 }
@@ -43,6 +45,7 @@ impl Plan {
             rounds: number("SWITCHES_ROUNDS", 1),
             one_step_rounds: number("SWITCHES_ONE_STEP_ROUNDS", 5),
             rate: number("SWITCHES_RATE", 240),
+            uncalled: number("SWITCHES_UNCALLED", 0),
             istiod: var("SWITCHES_ISTIOD").unwrap_or_default(),
         }
     }
@@ -68,7 +71,7 @@ async fn no_request_is_lost_by_any_switch_in_stages_while_one_step_loses_some() 
     let plan = Plan::of_the_environment();
     let istiod = Istiod::made(&testbed, &plan.istiod);
     let operated = Operated::install(&testbed);
-    let callers = Callers::new(&operated, plan.callers).await;
+    let callers = Callers::new(&operated, plan.callers, plan.uncalled).await;
     let mut report = Vec::new();
     for (switching, rounds) in [("fastest", plan.one_step_rounds), ("lossless", plan.rounds)] {
         if rounds == 0 {
@@ -114,10 +117,13 @@ fn boot(switching: &str) -> Value {
 fn keep(plan: &Plan, report: &[(&str, Tally)]) {
     let ways: Vec<Value> = report.iter().map(|(switching, tally)| tally.json(switching)).collect();
     let istiod = if plan.istiod.is_empty() { "as it is" } else { &plan.istiod };
-    let text = json!({"istiod": istiod, "callers": plan.callers, "requests_each_second": plan.rate, "ways": ways});
+    let text = json!({"istiod": istiod, "callers": plan.callers, "uncalled_hosts_each": plan.uncalled, "requests_each_second": plan.rate, "ways": ways});
     let folder = repository().join("target/mesh-report");
-    let name =
-        if plan.istiod.is_empty() { "switches.json".to_owned() } else { format!("switches-{}.json", plan.istiod) };
+    let name = match (plan.istiod.as_str(), plan.uncalled) {
+        ("", 0) => "switches.json".to_owned(),
+        (istiod, 0) => format!("switches-{istiod}.json"),
+        (istiod, hosts) => format!("switches-{istiod}-{hosts}-hosts.json"),
+    };
     let kept = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join(name), format!("{text:#}\n")));
     kept.expect("the report is kept");
 }

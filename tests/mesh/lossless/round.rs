@@ -152,8 +152,8 @@ impl Callers<'_> {
     }
 
     async fn create(&self, caller: &Caller) {
-        let mut host = json!({});
-        host[caller.protocol.name("e")] = json!({"stable": {}});
+        let declared = self.uncalled.iter().cloned().chain([caller.protocol.name("e")]);
+        let host: Value = declared.map(|host| (host, json!({"stable": {}}))).collect();
         let fence = json!({
             "apiVersion": "microservice.slime.io/v1alpha1", "kind": "ServiceFence",
             "metadata": {"name": caller.name}, "spec": {"enable": true, "host": host},

@@ -13,12 +13,13 @@ use serde::de::DeserializeOwned;
 
 use crate::churn::Churned;
 use crate::cold::Cold;
+use crate::direct::Direct;
 use crate::ingest::Ingested;
 use crate::istio::Measured;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Folder with `cold-start.json`, `cold-start-pods.json`, `churn.json`, `ingest.json` and `istio.json`; what is missing has no table.
+    /// Folder with `cold-start.json`, `cold-start-pods.json`, `churn.json`, `ingest.json`, `istio.json` and `direct.json`; what is missing has no table.
     #[arg(long)]
     from: PathBuf,
     /// Folder for the plots; links of the page go to its name.
@@ -84,6 +85,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "istiod's rounds of pushing, by hosts learned at once",
             &[("1 fence", bursts(1)), ("50 fences", bursts(50))],
         )?;
+    }
+    if let Some(direct) = read::<Direct>(&arguments.from, "direct")? {
+        page += &tables::direct(&direct);
     }
     fs::write(&arguments.page, page).with_context(|| arguments.page.display().to_string())
 }

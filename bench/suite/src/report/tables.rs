@@ -5,6 +5,7 @@ use lazyload_bench_common::{Spread, quantile};
 use crate::churn::{Churned, Reaction, Steady};
 use crate::cluster::Writes;
 use crate::cold::{Cold, Start};
+use crate::direct::Direct;
 use crate::ingest::{Ingested, Rate};
 use crate::istio::{Burst, Mesh, Saved};
 
@@ -187,6 +188,29 @@ pub fn bursts(bursts: &[Burst]) -> String {
             Spread::of(burst.pushes.iter().copied()).whole(),
             Spread::of(burst.cpu_seconds.iter().copied()).fine(),
             Spread::of(burst.sidecar_writes.iter().map(|count| *count as f64)).whole(),
+        );
+    }
+    text
+}
+
+/// From the fallback to the direct way.
+pub fn direct(direct: &Direct) -> String {
+    let mut text = "\n## Time to direct\n\nFrom the first request to an unknown host to the first direct one, on a real mesh, in stages; probes every 20 ms. The floor is a script that changes a Sidecar in one step at the first answer.\n\n| what is called | probed | ours p50, p99 ms | floor p50, p99 ms | ratio of p50 (aim 2.5) | of p99 (aim 5) | requests lost, ours and floor |\n|---|---|---|---|---|---|---|\n".to_owned();
+    for kind in &direct.kinds {
+        let (ours, floor) = (&kind.ours, &kind.floor);
+        let (middle, tail) = (ours.median() / floor.median(), ours.p99() / floor.p99());
+        text += &format!(
+            "| {} | {} | {:.0}, {:.0} | {:.0}, {:.0} | {middle:.2}{} | {tail:.2}{} | {}, {} |\n",
+            kind.name,
+            ours.ms.len(),
+            ours.median(),
+            ours.p99(),
+            floor.median(),
+            floor.p99(),
+            mark(middle <= 2.5),
+            mark(tail <= 5.0),
+            ours.requests_lost,
+            floor.requests_lost,
         );
     }
     text
