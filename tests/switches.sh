@@ -4,6 +4,7 @@
 #   tests/switches.sh                              all istiods below, 50 callers, 20 rounds: a thousand switches of each kind for each istiod
 #   tests/switches.sh debounce-1s stopped          some of them
 #   SWITCHES_CALLERS=10 SWITCHES_ROUNDS=2 tests/switches.sh
+#   SWITCHES_UNCALLED=5000 tests/switches.sh       each fence declares so many hosts besides, as in a large mesh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
