@@ -165,7 +165,10 @@ impl<'a> Fixture<'a> {
             // A client that is connected already, as the controller's is.
             let hosts: Vec<String> = (0..hosts).map(|of| format!("*/ttd-{of}.default.svc.cluster.local")).collect();
             let params = PatchParams::apply("floor").force();
-            self.sidecars.patch("floor", &params, &Patch::Apply(&floor_sidecar(&hosts))).await.expect("the script's patch");
+            self.sidecars
+                .patch("floor", &params, &Patch::Apply(&floor_sidecar(&hosts)))
+                .await
+                .expect("the script's patch");
         }
         let waited = start.elapsed();
         if !is_probed {
@@ -217,8 +220,7 @@ fn report(kinds: &[(&Kind, Vec<Trial>, Vec<Trial>)]) {
             json!({"kind": kind.name, "hosts": kind.hosts, "load": kind.load, "ours": of(ours), "floor": of(floor)})
         })
         .collect();
-    let text =
-        json!({"what": "milliseconds from the first request to an unknown host to the first direct one", "kinds": kinds});
+    let text = json!({"what": "milliseconds from the first request to an unknown host to the first direct one", "kinds": kinds});
     println!("time to direct: {text:#}");
     let folder = repository().join("target/mesh-report");
     let kept = std::fs::create_dir_all(&folder)
