@@ -119,9 +119,12 @@ async fn a_fence_waits_until_it_is_known_well_enough_and_a_restart_begins_nothin
     stands(&cluster, &controller, Some("waiting"), None).await;
     let learned = || async {
         let fence = objects.find("ServiceFence", "default", "productpage").await.unwrap();
-        let newest = &fence["status"]["coverage"]["newestHost"];
-        // The last write of several tells of it.
-        let is_told = newest.is_string() && fence["status"]["conditions"].to_string().contains("\"Waiting\"");
+        let coverage = &fence["status"]["coverage"];
+        let time = |field: &str| coverage[field].as_str().unwrap_or("none").to_owned();
+        let (since, newest) = (time("since"), time("newestHost"));
+        // It may be learned before the fence was looked at. The last write of several tells the time in a condition.
+        let told = if newest < since { format!("began at {since}") } else { format!("learned at {newest}") };
+        let is_told = newest != "none" && fence["status"]["conditions"].to_string().contains(&told);
         anyhow::ensure!(is_told, "{fence} {}", controller.log());
         Ok(fence["status"]["coverage"].clone())
     };
