@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::bail;
-use lazyload_logic::types::ObjectRef;
+use lazyload_logic::types::{Fence, ObjectRef};
 
 use crate::ask::{World, coverage_told, one_named, world};
 use crate::cli::RecommendArgs;
@@ -25,7 +25,9 @@ pub async fn run(args: RecommendArgs) -> anyhow::Result<()> {
         }
         None => {
             let of_namespace = |id: &ObjectRef| namespace.is_none_or(|namespace| *id.namespace == *namespace);
-            let held = index.fences().filter(|fence| state.mode(fence).shown().is_some() && of_namespace(&fence.id));
+            // What the controller has told counts too, whose settings may not be known here.
+            let is_held = |fence: &&Fence| fence.status.coverage.is_some() || state.mode(fence).shown().is_some();
+            let held = index.fences().filter(is_held).filter(|fence| of_namespace(&fence.id));
             held.map(|fence| fence.id.clone()).collect()
         }
     };
