@@ -1,6 +1,6 @@
 //! A new user's hour, command by command, while 50 requests/s go on of which none may fail: install, observe, recommend, enforce, watch it learn, break
-//! it in four ways of which each is named by a command whose advice mends it, take everything away in a hurry and bring it back, uninstall. What the
-//! user saw is kept in `target/mesh-report/hour.txt`.
+//! it in four ways of which each is named by a command whose advice mends it, take everything away in a hurry and bring it back, let go what nobody calls any
+//! more, uninstall. What the user saw is kept in `target/mesh-report/hour.txt`.
 
 use std::time::Duration;
 
@@ -66,6 +66,7 @@ impl Hour<'_> {
         self.missing_right().await;
         self.break_glass().await;
         assert_eq!(self.rerouted(&productpage), 0);
+        self.unused().await;
         self.uninstall();
         let result = visitor.stop_load(&load).await;
         println!("load: {} requests, p50 {} ms, p99 {} ms", result["sent"], result["p50_ms"], result["p99_ms"]);
@@ -245,6 +246,28 @@ impl Hour<'_> {
         assert!(user.run(ANALYZE).contains("LZ004"));
         user.run("kubectl lazyload break-glass off");
         self.sidecar_has(&HOSTS).await;
+    }
+
+    /// What was called once leaves the Sidecar after a while and comes back with its next call; what goes on being called stays.
+    async fn unused(&self) {
+        let (user, ratings) = (self.user, "ratings.default.svc.cluster.local");
+        user.chapter("What nobody calls any more");
+        user.run("kubectl label service productpage -n default lazyload.slime.io/expire-unused-after=10s");
+        let stands = |is_out: bool| async move {
+            let fence = self.testbed.get(&["servicefence", "productpage", "-n", "default"])?;
+            let sidecar = self.testbed.get(&["sidecar", "productpage", "-n", "default"])?.to_string();
+            let status = &fence["status"];
+            let is_told = status["unused"][ratings]["quarantinedSince"].is_string();
+            let is_known = status["metricStatus"].to_string().contains(ratings);
+            anyhow::ensure!(is_told == is_out && sidecar.contains(ratings) != is_out, "{status:#} {sidecar}");
+            anyhow::ensure!(is_known && HOSTS.iter().all(|host| sidecar.contains(host)), "{status:#} {sidecar}");
+            Ok(())
+        };
+        eventually("nobody calls it, and it leaves", 4 * SOON, || stands(true)).await;
+        user.run(STATUS);
+        user.run("kubectl lazyload explain productpage ratings");
+        assert_eq!(user.run(&call("ratings:9080")).trim(), "200", "its first call is served");
+        eventually("it is back", SOON, || stands(false)).await;
     }
 
     fn uninstall(&self) {
