@@ -113,6 +113,11 @@ async fn a_namespace_that_is_made_again_begins_anew() {
     };
     has("details").await;
     drop(callers);
+    let other = async || objects.hosts("default", "other").await;
+    let before = eventually("the other one has its Sidecar, no switch is under way", DEADLINE, || async {
+        other().await.ok_or_else(|| controller.log())
+    })
+    .await;
 
     // No controller-manager runs here: what it would delete with the namespace is deleted by hand, in any order.
     for (kind, name) in
@@ -134,7 +139,7 @@ async fn a_namespace_that_is_made_again_begins_anew() {
     let stream = send(&controller, &[(MINE, "reviews:9080")]).await;
     let hosts = has("reviews").await;
     assert!(!hosts.iter().any(|host| host.contains("details")), "it has not been called since: {hosts:?}");
-    assert!(objects.hosts("default", "other").await.is_some(), "the other one is as it was");
+    assert_eq!(other().await, Some(before), "the other one is as it was");
     controller.assert_running();
     drop(stream);
 }
