@@ -19,14 +19,18 @@ impl std::error::Error for BadInput {}
 /// An error with its causes in one line, where its own words say little.
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words = Vec::new();
+    let mut words: Vec<String> = Vec::new();
     for cause in std::iter::successors(Some(error), |error| error.source()) {
         // What the API server says, without all the fields that it is said in.
         if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
             words.push(status.message.clone());
             break;
         }
-        words.push(cause.to_string());
+        // Many libraries tell their cause in their own words, too.
+        let cause = cause.to_string();
+        if !words.iter().any(|told| told.contains(&cause)) {
+            words.push(cause);
+        }
     }
     words.join(": ")
 }
@@ -54,10 +58,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_api_server_says_is_told_once_and_without_its_fields() {
+    fn what_is_said_is_told_once_and_of_the_api_server_without_its_fields() {
         let refused = Status::failure("pods is forbidden", "Forbidden").with_code(403);
         let error = anyhow::Error::from(kube::Error::Api(Box::new(refused))).context("failed to list pods");
         assert_eq!(chain(error.as_ref()), "failed to list pods: pods is forbidden");
+        let inner = Err::<(), _>(std::io::Error::other("inner")).context("outer, as inner says");
+        assert_eq!(chain(inner.unwrap_err().as_ref()), "outer, as inner says");
         let other = Err::<(), _>(std::io::Error::other("inner")).context("outer").unwrap_err();
         assert_eq!(chain(other.as_ref()), "outer: inner");
     }
