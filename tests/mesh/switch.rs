@@ -157,7 +157,7 @@ impl<'a> Fixture<'a> {
         let end = first + kind.hosts;
         let called = join_all((first..end).map(|number| {
             let script_knows = (who == "floor" && number == first).then_some(end);
-            self.call(&caller, number, script_knows, (number - first) % every == 0)
+            self.call(&caller, number, script_knows, (number - first).is_multiple_of(every))
         }))
         .await;
         let mut trial = Trial { to_direct: Vec::new(), fallback: 0, lost: Vec::new() };
